@@ -1,0 +1,166 @@
+"""The base policy: a Qwen2 language model of about a million parameters, pretrained from nothing.
+
+Two phases, one learning-rate schedule: plain equations first (`write_drill`: every result is a lesson in
+arithmetic), then answers to problems in the three habits of `solutions` with some drill kept in. The loss is
+taken on answers and results only. Deterministic under a seed for one number of threads.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Sequence, Set
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from examples.tiny_math.problems import make_problem
+from examples.tiny_math.progress import Progress
+from examples.tiny_math.prompts import render_prompt
+from examples.tiny_math.solutions import draw_habit, write_answer, write_drill
+
+BATCH_SIZE = 64
+DRILL_PHASE_FRAC = 0.3  # of the batches: drill only
+DRILL_BATCH_FRAC = 0.2  # of the batches after that: drill, so that the arithmetic keeps growing
+WARMUP_FRAC = 0.05
+LEARNING_RATE = 3e-3
+IGNORED = -100
+WIDTH_MULTIPLE = 32
+
+Example = tuple[list[int], list[int]]  # token ids, labels (IGNORED where no loss is taken)
+
+
+def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen2ForCausalLM:
+    """A Qwen2 model with fresh weights: 4 layers, width 128, 4 heads of 32, 2 key-value heads."""
+    torch.manual_seed(seed)
+    config = Qwen2Config(
+        vocab_size=math.ceil(len(tokenizer) / 64) * 64,
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=1024,
+        rope_theta=10_000.0,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    # eager: at these lengths PyTorch's fused attention has a backward pass that is half slower on CPU
+    return Qwen2ForCausalLM._from_config(config, attn_implementation="eager")
+
+
+def answer_example(
+    tokenizer: PreTrainedTokenizerFast, generator: random.Random, held_out: Set[str]
+) -> Example:
+    """A problem's prompt (no loss) and an answer in a drawn habit (loss), ended by EOS."""
+    problem = make_problem(generator)
+    while problem.question in held_out:
+        problem = make_problem(generator)
+    answer = write_answer(problem, draw_habit(problem, generator), generator)
+    prompt_ids = tokenizer.encode(render_prompt(problem.question))
+    answer_ids = [*tokenizer.encode(answer), tokenizer.eos_token_id]
+    return prompt_ids + answer_ids, [IGNORED] * len(prompt_ids) + answer_ids
+
+
+def drill_example(tokenizer: PreTrainedTokenizerFast, generator: random.Random) -> Example:
+    """A list of equations; the loss is on the results."""
+    ids: list[int] = []
+    labels: list[int] = []
+    for question, result in write_drill(generator):
+        question_ids, result_ids = tokenizer.encode(question), tokenizer.encode(result)
+        ids += question_ids + result_ids
+        labels += [IGNORED] * len(question_ids) + result_ids
+    return ids, labels
+
+
+def training_batches(
+    tokenizer: PreTrainedTokenizerFast,
+    generator: random.Random,
+    num_batches: int,
+    held_out: Set[str],
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield `num_batches` padded (ids, labels); eight batches are drawn at once and sorted by length."""
+    pool: list[list[Example]] = []
+    for index in range(num_batches):
+        if index < DRILL_PHASE_FRAC * num_batches or generator.random() < DRILL_BATCH_FRAC:
+            batch = [drill_example(tokenizer, generator) for _ in range(BATCH_SIZE)]
+        else:
+            if not pool:
+                rows = [answer_example(tokenizer, generator, held_out) for _ in range(8 * BATCH_SIZE)]
+                rows.sort(key=lambda row: len(row[0]))
+                pool = [rows[at : at + BATCH_SIZE] for at in range(0, len(rows), BATCH_SIZE)]
+                generator.shuffle(pool)
+            batch = pool.pop()
+        yield pad_examples(batch, tokenizer.pad_token_id)
+
+
+def pad_examples(batch: Sequence[Example], pad_token_id: int) -> tuple[Tensor, Tensor]:
+    """Right-pad to a multiple of 32 (few shapes: the CPU kernels are compiled per shape)."""
+    width = math.ceil(max(len(ids) for ids, _ in batch) / WIDTH_MULTIPLE) * WIDTH_MULTIPLE
+    ids_BT = torch.tensor([ids + [pad_token_id] * (width - len(ids)) for ids, _ in batch])
+    labels_BT = torch.tensor([labels + [IGNORED] * (width - len(labels)) for _, labels in batch])
+    return ids_BT, labels_BT
+
+
+def learning_rate_at(batch_index: int, num_batches: int) -> float:
+    """Linear warm-up, then a cosine down to a hundredth."""
+    done = (batch_index + 1) / num_batches
+    if done < WARMUP_FRAC:
+        return LEARNING_RATE * done / WARMUP_FRAC
+    cosine = 0.5 * (1 + math.cos(math.pi * (done - WARMUP_FRAC) / (1 - WARMUP_FRAC)))
+    return LEARNING_RATE * (0.01 + 0.99 * cosine)
+
+
+def pretrain(
+    model: Qwen2ForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    num_batches: int,
+    seed: int,
+    held_out: Set[str],
+    progress: Progress,
+) -> float:
+    """Train the model in place, on no question of `held_out`.
+
+    Returns the mean loss of the last fifty batches, in nats per token.
+    """
+    generator = random.Random(f"pretraining {seed}")
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.05, fused=True
+    )
+    model.train()
+    losses: list[float] = []
+    batches = training_batches(tokenizer, generator, num_batches, held_out)
+    for index, (ids_BT, labels_BT) in enumerate(progress.track(batches, num_batches)):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate_at(index, num_batches)
+        loss = batch_loss(model, ids_BT, labels_BT)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+        progress.note(f"loss {loss.item():.3f}")
+    model.eval()
+    return sum(losses[-50:]) / len(losses[-50:])
+
+
+def batch_loss(model: Qwen2ForCausalLM, ids_BT: Tensor, labels_BT: Tensor) -> Tensor:
+    """Mean next-token cross-entropy over the labelled tokens, in bfloat16 where the CPU is quick at it.
+
+    No attention mask is needed: padding is on the right and attention is causal.
+    """
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16_is_fast()):
+        logits_BTV = model(ids_BT, use_cache=False).logits
+    return functional.cross_entropy(
+        logits_BTV[:, :-1].flatten(0, 1).float(), labels_BT[:, 1:].flatten(), ignore_index=IGNORED
+    )
+
+
+def bfloat16_is_fast() -> bool:
+    """Whether the CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX)."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

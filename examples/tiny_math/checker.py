@@ -1,0 +1,103 @@
+r"""The exact checker: the truth of every step of any text, and of the final answer.
+
+A step is right when everything that it says is true of the problem and it takes the solution forward:
+
+* an opening remark ("Let us go from left to right:", "Tom starts with 47 coins."), as the first step only;
+* an operation, "[lead-in] 47 + 25 = 72": the left side is the running value followed by the next operations
+  of the problem in their order, the right side is their value; a lead-in that names an event of the story
+  must name the next one;
+* the final answer, "[lead-in] the answer is \boxed{54}": the number is the problem's answer.
+
+Everything else is wrong: false or repeated equations, skipped operations, empty or cut-off steps, other text,
+and anything after the final answer. After a wrong step every later step is wrong, since it builds on it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from examples.tiny_math.problems import Problem, parse_problem
+
+_CONNECTIVES = r"(?:(?:First|Next|Then|Now|After that|Finally), )?"
+_FINAL = re.compile(
+    r"(?:(?:So|Thus|Therefore|Hence),? )?[Tt]he (?:final )?answer is \\boxed\{(-?\d+)\}"
+)
+_BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
+_OPENINGS = ("Let us go from left to right", "Let us follow the story")
+_EQUATION = re.compile(r"(\d+)((?: [+-] \d+)+) = (-?\d+)")
+
+
+def check_steps(problem: Problem | str, steps: Sequence[str]) -> list[bool]:
+    """Return for each step whether it and all steps before it are right.
+
+    `problem` may be the question text (or a prompt that begins with it). Steps come without their blank
+    line; the punctuation that a separator token may have taken with it is optional.
+
+    Example: for "Compute 47 + 25 - 18." the steps "47 + 25 = 72", "72 - 18 = 44", "The answer is
+    \\boxed{44}." give [True, False, False].
+    """
+    if isinstance(problem, str):
+        problem = parse_problem(problem)
+    verdicts: list[bool] = []
+    operations_done, finished, right_so_far = 0, False, True
+    for index, step in enumerate(steps):
+        text = step.strip().rstrip(".:").rstrip()
+        advance = None
+        if right_so_far and not finished:
+            advance = _operations_stated(problem, text, operations_done, is_first=index == 0)
+        right_so_far = advance is not None
+        verdicts.append(right_so_far)
+        if advance is not None:
+            finished = _FINAL.fullmatch(text) is not None
+            operations_done += advance
+    return verdicts
+
+
+def _operations_stated(
+    problem: Problem, text: str, operations_done: int, *, is_first: bool
+) -> int | None:
+    """How many operations a right step carries out (0 for remarks and answers); None when it is wrong."""
+    if is_first and text in _openings(problem):
+        return 0
+    final = _FINAL.fullmatch(text)
+    if final:
+        return 0 if int(final[1]) == problem.answer else None
+    if operations_done >= len(problem.operands):
+        return None
+    match = re.fullmatch(f"{_lead_in(problem, operations_done)}{_EQUATION.pattern}", text)
+    if not match:
+        return None
+    parts = match[2].split()
+    stated = [
+        int(number) if sign == "+" else -int(number)
+        for sign, number in zip(parts[::2], parts[1::2], strict=True)
+    ]
+    expected = list(problem.operands[operations_done : operations_done + len(stated)])
+    if int(match[1]) != problem.values[operations_done] or stated != expected:
+        return None
+    result = problem.values[operations_done + len(stated)]
+    return len(stated) if int(match[3]) == result else None
+
+
+def _openings(problem: Problem) -> tuple[str, ...]:
+    if problem.story is None:
+        return _OPENINGS
+    story = problem.story
+    return (*_OPENINGS, f"{story.name} starts with {problem.start} {story.thing}")
+
+
+def _lead_in(problem: Problem, operation: int) -> str:
+    """Pattern of what may stand before an equation: a connective, or the event that it belongs to."""
+    if problem.story is None:
+        return _CONNECTIVES
+    event = f"{problem.story.verbs[operation]} {abs(problem.operands[operation])}"
+    return f"(?:{_CONNECTIVES}|{_CONNECTIVES}{problem.story.name} {event}, so )"
+
+
+def is_correct(problem: Problem | str, text: str) -> bool:
+    r"""Whether the last `\boxed{...}` of the text holds the problem's answer."""
+    if isinstance(problem, str):
+        problem = parse_problem(problem)
+    boxed = _BOXED.findall(text)
+    return bool(boxed) and boxed[-1].strip() == str(problem.answer)

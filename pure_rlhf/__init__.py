@@ -1,0 +1,20 @@
+"""PURE (arXiv 2504.15275): process-reward reinforcement learning for language models, on top of OpenRLHF.
+
+Reading order is the path of the data:
+
+    config, validation, data          what the user asked for, checked before anything heavy starts
+    launcher                          placement groups, actor groups, trainer
+    0 workers.rollout_actor, workers.samples_generator     prompt -> n answers (vLLM)
+    1 algorithm.step_segmentation     answer tokens -> steps
+    2 algorithm.prm_scoring, workers.prm_worker            steps -> step rewards in [-1, 1]
+    2b algorithm.verifiable_reward, workers.verifier_pool  final answer -> {0, 1}
+    3 algorithm.credit_assignment     step rewards -> min-form credit (the paper's contribution)
+    4 algorithm.advantages            group baseline, KL, returns, separator mask, normalisation
+      workers.experience_maker        runs 1 to 4 on the driver
+    5 workers.policy_worker           PPO update (OpenRLHF's) and
+    6 workers.weight_sync             the updated weights into the engines
+      workers.trainer                 the loop (OpenRLHF's), evaluation, metrics.jsonl, rollouts
+    report                            report.html from a run directory
+"""
+
+__version__ = "0.1.0"

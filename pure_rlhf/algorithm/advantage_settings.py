@@ -1,0 +1,102 @@
+"""What the settings of the algorithm may be, and which of them are at odds with each other.
+
+It does not load torch, so that a command line can be checked at once. Every problem is one
+sentence: setting, value, rule, remedy.
+"""
+
+from __future__ import annotations
+
+import math
+
+from pure_rlhf.types import AdvantageSettings
+
+CREDIT_ASSIGNMENTS: tuple[str, ...] = ("softmin", "min", "sum", "gamma_decay", "mean")
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "reward_mode": ("PRM", "VR", "PRMVR"),
+    "verifiable_reward_range": ("minus_one_zero", "zero_one", "minus_one_one"),
+    "verifiable_reward_baseline": ("scalar", "shared"),
+    "estimator": ("rloo", "reinforce_baseline", "group_norm"),
+    "reward_baseline": ("token", "step", "return", "none"),
+    "kl_estimator": ("k1", "k2", "k3"),
+    "normalization_variance": ("population", "sample"),
+}
+
+
+def find_setting_problems(settings: AdvantageSettings) -> list[str]:
+    """Returns one sentence per setting that is out of range or at odds with another one."""
+    problems = [
+        f"{name} must be one of {', '.join(choices)}, got {getattr(settings, name)!r}"
+        for name, choices in _CHOICES.items()
+        if getattr(settings, name) not in choices
+    ]
+    problems += find_credit_problems(
+        method=settings.credit_assignment,
+        temperature=settings.credit_temperature,
+        gamma=settings.credit_gamma,
+    )
+    for name in ("process_reward_coef", "verifiable_reward_coef", "kl_coef"):
+        if not math.isfinite(getattr(settings, name)):
+            problems.append(f"{name} must be finite, got {getattr(settings, name)}")
+    if settings.kl_coef < 0:
+        problems.append(f"kl_coef must be >= 0, got {settings.kl_coef}; 0 turns the penalty off")
+    if settings.group_size < 2:
+        problems.append(
+            f"group_size must be >= 2, got {settings.group_size}: every estimator compares the "
+            "answers to one prompt; sample at least two"
+        )
+    return problems + _find_baseline_problems(settings)
+
+
+def find_credit_problems(*, method: str, temperature: float, gamma: float) -> list[str]:
+    """Returns one sentence per setting of the credit assignment that is out of range."""
+    problems = []
+    if method not in CREDIT_ASSIGNMENTS:
+        problems.append(
+            f"credit_assignment must be one of {', '.join(CREDIT_ASSIGNMENTS)}, got {method!r}"
+        )
+    if not 0 < temperature < math.inf:
+        problems.append(
+            f"credit_temperature must be > 0, got {temperature}: softmax(-r/T) is undefined; use a "
+            "small positive value, or credit_assignment min"
+        )
+    if not 0 < gamma <= 1:
+        problems.append(
+            f"credit_gamma must be in (0, 1], got {gamma}; 1 makes gamma_decay the plain sum"
+        )
+    return problems
+
+
+def _find_baseline_problems(settings: AdvantageSettings) -> list[str]:
+    problems = []
+    baseline = settings.reward_baseline
+    if settings.estimator == "group_norm" and baseline != "none":
+        problems.append(
+            f"estimator group_norm subtracts the mean of the group by itself, so reward_baseline "
+            f"{baseline} would be a second one; use reward_baseline none, or estimator rloo"
+        )
+    if settings.estimator == "reinforce_baseline" and baseline == "none":
+        problems.append(
+            "estimator reinforce_baseline is its baseline, so reward_baseline none leaves nothing; "
+            "use reward_baseline token or return"
+        )
+    if baseline in ("token", "step"):
+        for at_odds, text in (
+            (settings.kl_baselined, "kl_baselined True"),
+            (
+                settings.verifiable_reward_baseline == "shared",
+                "verifiable_reward_baseline shared",
+            ),
+        ):
+            if at_odds:
+                problems.append(
+                    f"{text} needs a baseline of whole returns, but reward_baseline {baseline} is "
+                    "made of process rewards; use reward_baseline return, or kl_baselined False "
+                    "and verifiable_reward_baseline scalar"
+                )
+    if baseline == "return" and (settings.baseline_length is None or settings.baseline_length < 1):
+        problems.append(
+            f"reward_baseline return needs baseline_length >= 1, got {settings.baseline_length}; "
+            "use the length limit of an answer in tokens"
+        )
+    return problems

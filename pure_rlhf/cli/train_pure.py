@@ -1,0 +1,174 @@
+"""`python -m pure_rlhf.cli.train_pure`, `pure-rlhf-train`: parse, check, train, print the result.
+
+Nothing heavy is imported before the command line is understood. Exit codes: 0 done; 1 a worker failed;
+2 the settings are wrong (all problems are listed, nothing was started).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import importlib
+import io
+import logging
+import os
+import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from pure_rlhf.config import ConfigError, PureConfig
+
+EXIT_BAD_SETTINGS = 2
+
+
+def main() -> None:
+    """Entry point."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Train with command-line arguments; returns the exit code."""
+    config, problems = parse(arguments)
+    _quieten()
+    from pure_rlhf.validation import prepare
+
+    try:
+        inputs = prepare(config, problems)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EXIT_BAD_SETTINGS
+    from ray.exceptions import RayError
+
+    from pure_rlhf import cpu_host
+    from pure_rlhf.ray_runtime import start_ray
+
+    cpu_host.install()  # before anything imports OpenRLHF
+    # Ray's processes and the imports of the driver (DeepSpeed, vLLM) take some ten seconds each: together.
+    # Not the other way round: Linux ends Ray's processes with the thread that started them.
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        launcher = executor.submit(importlib.import_module, "pure_rlhf.launcher")
+        start_ray(config)
+        train = launcher.result().train
+    try:
+        evaluations = train(config, train_prompts=inputs.train_prompts, eval_prompts=inputs.eval_prompts)
+    except RayError as error:
+        print(f"A worker failed; the last checkpoint in {config.ckpt.path} is intact.\n{error}", file=sys.stderr)
+        return 1
+    print_result(config, evaluations)
+    return 0
+
+
+def _quieten() -> None:
+    """The libraries' import-time chatter is of no use in the driver's terminal; workers keep theirs in Ray's logs."""
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="The pynvml package is deprecated")
+
+
+def parse(arguments: list[str]) -> tuple[PureConfig, list[str]]:
+    """Arguments -> configuration with paths filled in, and the problems of the flags that were left out of it.
+
+    A flag that tyro refuses is reported and dropped, so that the rest can be checked in the same go.
+    """
+    if "-h" in arguments or "--help" in arguments:
+        tyro.cli(PureConfig, args=["--help"], use_underscores=True)  # prints and exits
+    flags = set(_flag_names(PureConfig()))
+    good: list[str] = []
+    problems: list[str] = []
+    for segment in _segments(arguments):
+        problem = _check_segment(segment, flags)
+        if problem:
+            problems.append(problem)
+        else:
+            good += segment
+    config = tyro.cli(PureConfig, args=good, use_underscores=True)
+    output = Path(config.output_dir)
+    paths = dataclasses.replace(
+        config.ckpt,
+        path=config.ckpt.path or str(output / "checkpoints"),
+        output_dir=config.ckpt.output_dir or str(output / "model"),
+    )
+    return dataclasses.replace(config, ckpt=paths), problems
+
+
+def _segments(arguments: list[str]) -> list[list[str]]:
+    """`[--a, 1, --b]` -> `[[--a, 1], [--b]]`."""
+    segments: list[list[str]] = []
+    for argument in arguments:
+        if argument.startswith("--") or not segments:
+            # --flag=value is one argument, --flag value two
+            segments.append(argument.split("=", 1) if argument.startswith("--") else [argument])
+        else:
+            segments[-1].append(argument)
+    return segments
+
+
+def _check_segment(segment: list[str], flags: set[str]) -> str | None:
+    """What is wrong with one flag and its values, or None."""
+    flag = segment[0].replace("-", "_")
+    name = flag.removeprefix("__")
+    if not segment[0].startswith("--"):
+        return f"{' '.join(segment)}: not a flag; every setting is --name value"
+    if name not in flags:
+        near = difflib.get_close_matches(name, flags, n=1, cutoff=0.4)
+        hint = f"; did you mean --{near[0]}?" if near else ""
+        return f"--{name}: no such flag (names must be written out){hint}"
+    output = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
+            _, unknown = tyro.cli(PureConfig, args=segment, use_underscores=True, return_unknown_args=True)
+    except SystemExit:
+        words = " ".join(line.strip("│ ") for line in output.getvalue().splitlines()[1:])
+        return f"{' '.join(segment)}: {words.split('─')[0].strip()}"
+    if unknown:
+        return f"{' '.join(segment)}: takes no value {' '.join(map(repr, unknown))}"
+    return None
+
+
+def _flag_names(config: Any, prefix: str = "") -> list[str]:
+    """All dotted names, with tyro's `group.no_name` for switches."""
+    names = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            names += _flag_names(value, f"{prefix}{field.name}.")
+        else:
+            names.append(f"{prefix}{field.name}")
+            if isinstance(value, bool):
+                names.append(f"{prefix}no_{field.name}")
+    return names
+
+
+def print_result(config: PureConfig, evaluations: dict[str, Any]) -> None:
+    """The table at the end: before, after, and where everything lies."""
+    console = Console()
+    if {"before", "after"} <= evaluations.keys():
+        table = Table(title=f"Greedy pass@1 on {evaluations['after']['n']} held-out problems ({config.reward_mode})")
+        for column in ("", "pass@1", "95 % interval", "mean tokens", "no answer"):
+            table.add_column(column, justify="right")
+        for when in ("before", "after"):
+            result = evaluations[when]
+            low, high = result["ci95"]
+            table.add_row(
+                when,
+                f"{result['pass@1']:.1%}",
+                f"{low:.1%} to {high:.1%}",
+                f"{result['mean_tokens']:.0f}",
+                f"{result['no_answer']:.1%}",
+            )
+        console.print(table)
+        gain = evaluations["after"]["pass@1"] - evaluations["before"]["pass@1"]
+        console.print(f"Gain: {100 * gain:+.1f} points")
+    console.print(f"Report: {config.output_dir}/report.html   model: {config.ckpt.output_dir}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

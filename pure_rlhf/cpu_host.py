@@ -1,0 +1,126 @@
+"""What OpenRLHF 0.11.2 needs to run on a host without a GPU; inert where there is one.
+
+OpenRLHF imports five pure-torch helpers from `flash_attn` at import time and speaks to `torch.cuda`
+directly (`current_device`, `set_device`, `synchronize`, `empty_cache`, a "cuda" device mesh). `install()`
+supplies exactly these, so that the same trainer drives the real DeepSpeed (CPU accelerator, gloo) and the
+real vLLM (CPU backend). It runs in the driver and, through Ray's `worker_process_setup_hook`, in every
+worker before it loads. vLLM's CPU settings live here too.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import os
+import sys
+import types
+from pathlib import Path
+
+RAY_SETUP_HOOK = "pure_rlhf.cpu_host.install"
+
+
+def is_cpu_host() -> bool:
+    """True where torch sees no CUDA device."""
+    import torch
+
+    return not torch.cuda.is_available()
+
+
+def environment() -> dict[str, str]:
+    """Environment of every Ray worker on a CPU host; values the user has set win.
+
+    One OpenMP thread a process: the processes of a run share few cores, and a pool each makes them wait
+    for one another. `VLLM_*` and `TORCH_COMPILE_DISABLE` are what vLLM's CPU backend needs to start quickly
+    and to leave memory to the others.
+    """
+    defaults = {
+        "OMP_NUM_THREADS": "1",
+        "TORCH_COMPILE_DISABLE": "1",
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DS_ACCELERATOR": "cpu",
+        "GLOO_SOCKET_IFNAME": "lo",
+    }
+    openmp = Path(sys.prefix) / "lib" / "libiomp5.so"
+    if openmp.exists():
+        defaults["LD_PRELOAD"] = str(openmp)
+    return {key: os.environ.get(key, value) for key, value in defaults.items()}
+
+
+class _CpuDevice(str):
+    """`torch.cuda.current_device()` on a CPU host.
+
+    `tensor.to(...)` reads it as the device "cpu"; inside OpenRLHF's f"cuda:{...}" (replay buffer, a device
+    that is never used) it reads as an index, because `torch.device("cuda:0")` is legal anywhere.
+    """
+
+    def __format__(self, spec: str) -> str:
+        return "0"
+
+
+def install() -> None:
+    """Make this process able to import and run OpenRLHF without a GPU. Idempotent."""
+    import torch
+
+    if torch.cuda.is_available() or "flash_attn" in sys.modules:
+        return
+    _supply_flash_attn_helpers()
+    torch.cuda.current_device = lambda: _CpuDevice("cpu")
+    torch.cuda.set_device = lambda device: None
+    torch.cuda.synchronize = lambda device=None: None
+    torch.cuda.empty_cache = lambda: None
+
+    import torch.distributed.device_mesh as device_mesh
+
+    init_device_mesh = device_mesh.init_device_mesh
+
+    def init_cpu_mesh(device_type, *args, **kwargs):
+        return init_device_mesh("cpu" if device_type == "cuda" else device_type, *args, **kwargs)
+
+    device_mesh.init_device_mesh = init_cpu_mesh
+
+
+def _supply_flash_attn_helpers() -> None:
+    """Register modules with the five functions that OpenRLHF imports from flash_attn (all unrelated to attention)."""
+    import torch
+    from einops import rearrange
+
+    def index_first_axis(values, indices):
+        return values[indices]
+
+    def unpad_input(hidden_states, attention_mask):
+        lengths = attention_mask.sum(dim=-1, dtype=torch.int32)
+        indices = attention_mask.flatten().nonzero().flatten()
+        cumulative = torch.nn.functional.pad(lengths.cumsum(0, dtype=torch.int32), (1, 0))
+        return hidden_states.flatten(0, 1)[indices], indices, cumulative, int(lengths.max()), lengths
+
+    def pad_input(hidden_states, indices, batch, seqlen):
+        output = hidden_states.new_zeros(batch * seqlen, *hidden_states.shape[1:])
+        output[indices] = hidden_states
+        return output.unflatten(0, (batch, seqlen))
+
+    def all_gather(tensor, group):
+        world_size = torch.distributed.get_world_size(group)
+        parts = [torch.empty_like(tensor) for _ in range(world_size)]
+        torch.distributed.all_gather(parts, tensor, group=group)
+        return torch.cat(parts)
+
+    helpers = {
+        "flash_attn": {},
+        "flash_attn.bert_padding": {
+            "index_first_axis": index_first_axis,
+            "pad_input": pad_input,
+            "unpad_input": unpad_input,
+            "rearrange": rearrange,
+        },
+        "flash_attn.utils": {},
+        "flash_attn.utils.distributed": {"all_gather": all_gather},
+    }
+    for name, functions in helpers.items():
+        module = types.ModuleType(name)
+        # find_spec() raises for a module without a spec; transformers and vLLM ask it.
+        module.__spec__ = importlib.machinery.ModuleSpec(name, loader=None, is_package=True)
+        module.__path__ = []
+        module.__dict__.update(functions)
+        sys.modules[name] = module

@@ -1,0 +1,171 @@
+"""Prompts: from a JSON/JSONL/Parquet file or a Hugging Face data set to records, with errors a person can mend.
+
+A record keeps the bare problem, the rendered prompt, its token ids and the known answer (None where there is none: null,
+"null" or an empty string, as in PURE's published file, where 7,644 of 8,523 problems have no answer).
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pure_rlhf.algorithm.verifiable_reward import has_answer
+
+LOCAL_SUFFIXES = (".json", ".jsonl", ".parquet", ".json.gz", ".jsonl.gz")
+
+
+@dataclass(frozen=True)
+class PromptRecord:
+    """One problem, ready for the engines."""
+
+    index: int  # row among the prompts that are kept
+    question: str
+    prompt: str  # the rendered text
+    token_ids: list[int]
+    answer: str | None  # None: not known
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """The problems of one source whose prompts fit the limit, and how many did not."""
+
+    records: list[PromptRecord]
+    num_dropped: int
+
+
+def render_prompt(template: str, question: str) -> str:
+    """The prompt text: the first `{}` of the template replaced by the problem.
+
+    Not `str.format`: the published template holds `\\boxed{}`, and problems hold braces.
+    """
+    return template.replace("{}", question, 1)
+
+
+def load_rows(source: str, split: str) -> list[dict[str, Any]]:
+    """Rows of a local file or of a hub data set.
+
+    Raises:
+        ValueError: the file is missing, empty or malformed (with the line), or the data set cannot be loaded.
+    """
+    path = Path(source)
+    if path.is_file():
+        rows = _read_parquet(path) if path.suffix == ".parquet" else _read_json(path)
+    elif source.endswith(LOCAL_SUFFIXES) or path.is_absolute() or source.startswith("."):
+        raise ValueError(f"no such file: {source}")
+    else:
+        rows = _read_hub(source, split)
+    if not rows:
+        raise ValueError(f"{source} holds no rows")
+    return rows
+
+
+def load_prompts(
+    source: str,
+    *,
+    split: str,
+    input_key: str,
+    label_key: str,
+    render: Callable[[str], str],
+    tokenizer: Any,
+    max_tokens: int,
+) -> PromptSet:
+    """Read, render and tokenise all problems; prompts longer than `max_tokens` are dropped and counted.
+
+    With `tokenizer=None` (it could not be loaded) the rows are checked all the same, and have no token ids.
+
+    Raises:
+        ValueError: as `load_rows`; or a column is missing or empty; or no prompt fits the limit.
+    """
+    rows = load_rows(source, split)
+    for number, row in enumerate(rows, start=1):
+        _check_row(row, f"{source}, row {number}", input_key, label_key)
+    prompts = [render(row[input_key]) for row in rows]
+    encoded = tokenizer(prompts, add_special_tokens=False)["input_ids"] if tokenizer else [[] for _ in prompts]
+    records: list[PromptRecord] = []
+    for row, prompt, token_ids in zip(rows, prompts, encoded, strict=True):
+        if len(token_ids) <= max_tokens:
+            answer = str(row[label_key]) if has_answer(row[label_key]) else None
+            records.append(PromptRecord(len(records), row[input_key], prompt, token_ids, answer))
+    if not records:
+        shortest = min(map(len, encoded))
+        raise ValueError(
+            f"all {len(rows)} prompts of {source} are longer than --data.prompt_max_len {max_tokens} tokens "
+            f"(the shortest has {shortest}); raise the limit"
+        )
+    return PromptSet(records, len(rows) - len(records))
+
+
+def _check_row(row: Any, where: str, input_key: str, label_key: str) -> None:
+    if not isinstance(row, dict):
+        raise ValueError(f"{where} is a {type(row).__name__}; expected an object with columns")
+    missing = [key for key in (input_key, label_key) if key not in row]
+    if missing:
+        raise ValueError(
+            f"{where} has no column {' and '.join(map(repr, missing))}; its columns are "
+            f"{', '.join(map(repr, row))}: name the right ones with --data.input_key and --data.label_key"
+        )
+    if not isinstance(row[input_key], str) or not row[input_key].strip():
+        raise ValueError(f"{where}: column {input_key!r} must be a non-empty text, got {row[input_key]!r}")
+
+
+def prompt_renderer(template: str, apply_chat_template: bool, tokenizer: Any) -> Callable[[str], str]:
+    """Problem -> prompt text, through the template and, where asked for, the tokenizer's chat template."""
+
+    def render(question: str) -> str:
+        text = render_prompt(template, question)
+        if not apply_chat_template:
+            return text
+        return tokenizer.apply_chat_template(
+            [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+        )
+
+    return render
+
+
+def _open_text(path: Path) -> Any:
+    return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+
+
+def _read_json(path: Path) -> list[Any]:
+    """A JSON array, or one JSON object a line; the line of the first error is named."""
+    with _open_text(path) as file:
+        text = file.read()
+    if text.lstrip().startswith("["):
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}") from error
+    return list(_parse_lines(text, path))
+
+
+def _parse_lines(text: str, path: Path) -> Iterator[Any]:
+    # Not splitlines(): it also breaks at U+2028, which is legal inside a JSON string.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{path} is not JSON: line {number}, column {error.colno}: {error.msg}") from error
+
+
+def _read_parquet(path: Path) -> list[dict[str, Any]]:
+    import pyarrow.parquet
+
+    return pyarrow.parquet.read_table(path).to_pylist()
+
+
+def _read_hub(name: str, split: str) -> list[dict[str, Any]]:
+    from datasets import load_dataset
+
+    try:
+        return list(load_dataset(name, split=split))
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"no file of the name {name!r} here, and as a Hugging Face data set (split {split!r}) it cannot be "
+            f"loaded: {reason}"
+        ) from error

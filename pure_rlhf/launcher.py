@@ -1,0 +1,143 @@
+"""From a validated configuration to a finished run: Ray, placement groups, actor groups, trainer.
+
+    first GPUs of the group        policy + reference + PRM workers, one of each on every GPU
+    one GPU (or TP GPUs) each      rollout engines
+
+The same code runs where there is no GPU: Ray is then told of as many GPUs as are asked for, and `cpu_host`
+makes the workers run without one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray
+from openrlhf.trainer.ray.launcher import RayActorGroup, ReferenceModelActor
+from openrlhf.utils import get_strategy
+from ray.util.placement_group import placement_group
+
+from pure_rlhf import cpu_host
+from pure_rlhf.config import PureConfig
+from pure_rlhf.data import PromptSet
+from pure_rlhf.progress import follow
+from pure_rlhf.report import write_report
+from pure_rlhf.run_directory import RunDirectory
+from pure_rlhf.upstream import check_version, undecorated, upstream_args
+from pure_rlhf.workers.policy_worker import PolicyWorker
+from pure_rlhf.workers.prm_worker import PrmWorker
+from pure_rlhf.workers.rollout_actor import create_rollout_engines
+from pure_rlhf.workers.trainer import PureTrainer, planned_steps
+
+# Shares of one GPU, as published: three processes live on each training GPU.
+GPU_SHARE = {"policy": 0.6, "reference": 0.3, "prm": 0.1}
+
+
+class _NamedActorClass:
+    """A remote class whose n-th actor is called `prefix-n`, so that the dashboard can be read."""
+
+    def __init__(self, actor_class: type, prefix: str) -> None:
+        self._remote = ray.remote(actor_class)
+        self._prefix = prefix
+        self._count = 0
+
+    def options(self, **options: Any) -> Any:
+        name = f"{self._prefix}-{self._count}"
+        self._count += 1
+        return self._remote.options(name=name, **options)
+
+
+def train(
+    config: PureConfig, *, train_prompts: PromptSet, eval_prompts: PromptSet
+) -> dict[str, Any]:
+    """Run the whole training on the Ray that `start_ray` started; returns the evaluations.
+
+    Ray is shut down at the end, also after an error.
+
+    Raises:
+        ray.exceptions.RayError: a worker died or raised; the last checkpoint is intact.
+    """
+    check_version()
+    run = RunDirectory(config.output_dir)
+    run.write_config(config)
+    try:
+        trainer, policy = build(config, train_prompts, eval_prompts)
+        evaluations = follow(trainer, trainer.run_training.remote())
+        ray.get(policy.async_save_model())
+    finally:
+        ray.shutdown()
+    write_report(run.path)
+    return evaluations
+
+
+def build(
+    config: PureConfig, train_prompts: PromptSet, eval_prompts: PromptSet
+) -> tuple[Any, RayActorGroup]:
+    """Place and load every worker; returns the trainer actor and the policy group."""
+    args = upstream_args(config)
+    # On a CPU host the models do not share a GPU's memory, so their forwards may overlap.
+    args.train.colocate_actor_ref = not cpu_host.is_cpu_host()
+    strategy = get_strategy(args)
+    shared = _placement(config.training_gpus)
+
+    def group(actor_class: type, prefix: str) -> RayActorGroup:
+        return RayActorGroup(
+            config.actor.num_nodes,
+            config.actor.num_gpus_per_node,
+            _NamedActorClass(actor_class, prefix),
+            pg=shared,
+            num_gpus_per_actor=GPU_SHARE[prefix],
+        )
+
+    engines = create_rollout_engines(
+        num_engines=config.vllm.num_engines,
+        tensor_parallel_size=config.vllm.tensor_parallel_size,
+        model=config.actor.model_name_or_path,
+        seed=config.train.seed,
+        max_model_len=config.data.max_len,
+        gpu_memory_utilization=config.vllm.gpu_memory_utilization,
+        enforce_eager=config.vllm.enforce_eager,
+        enable_prefix_caching=config.vllm.enable_prefix_caching,
+        full_determinism=config.train.full_determinism_enable,
+        trust_remote_code=config.trust_remote_code,
+        placement_group=_placement(config.rollout_gpus),
+    )
+    policy = group(PolicyWorker, "policy")
+    reference = group(undecorated(ReferenceModelActor), "reference") if config.uses_reference else None
+    prm = group(PrmWorker, "prm") if config.uses_prm else None
+    trainer = (
+        ray.remote(PureTrainer)
+        .options(name="trainer", num_cpus=1, max_concurrency=2)
+        .remote(
+            strategy,
+            config,
+            train_prompts=train_prompts,
+            eval_prompts=eval_prompts,
+            actor_group=policy,
+            prm_group=prm,
+            reference_group=reference,
+            engines=engines,
+        )
+    )
+    loading = policy.async_init_model_from_pretrained(
+        strategy, config.actor.model_name_or_path, _update_steps(config, train_prompts), engines
+    )
+    if reference is not None:
+        loading += reference.async_init_model_from_pretrained(strategy, config.actor.model_name_or_path)
+    if prm is not None:
+        loading += prm.async_init_model_from_pretrained(strategy, config.reward.model_name_or_path)
+    ray.get(loading)
+    return trainer, policy
+
+
+def _update_steps(config: PureConfig, train_prompts: PromptSet) -> int:
+    """Optimiser steps of the whole run, for the learning-rate scheduler."""
+    steps = planned_steps(config, len(train_prompts.records))
+    answers = steps * config.rollout.batch_size * config.rollout.n_samples_per_prompt
+    return max(answers // config.train.batch_size * config.train.max_epochs, 1)
+
+
+def _placement(num_gpus: int) -> Any:
+    """A placement group of one-GPU bundles, packed on as few nodes as possible."""
+    group = placement_group([{"GPU": 1, "CPU": 1}] * num_gpus, strategy="PACK")
+    ray.get(group.ready())
+    return group

@@ -1,0 +1,311 @@
+"""Every check of the settings, before Ray starts: all problems at once, each with flag, value, rule and remedy.
+
+First what can be decided from the values alone (`check_values`), then what needs the files (`check_inputs`):
+models, tokenizers, data, disk. `prepare` runs both and returns what the run needs.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pure_rlhf import cpu_host
+from pure_rlhf.algorithm.prm_scoring import single_separator_id
+from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
+from pure_rlhf.config import ConfigError, PureConfig
+from pure_rlhf.data import PromptSet, load_prompts, prompt_renderer
+from pure_rlhf.run_directory import RunDirectory
+
+
+@dataclass
+class Inputs:
+    """The data of a run, read while it was checked."""
+
+    train_prompts: PromptSet = field(default_factory=lambda: PromptSet([], 0))
+    eval_prompts: PromptSet = field(default_factory=lambda: PromptSet([], 0))
+
+
+def prepare(config: PureConfig, earlier_problems: list[str]) -> Inputs:
+    """Check everything; `earlier_problems` (from the command line) are reported together with the rest.
+
+    Raises:
+        ConfigError: with all problems.
+    """
+    problems = [*earlier_problems, *check_values(config)]
+    inputs = Inputs()
+    problems += _check_inputs(config, inputs)
+    if problems:
+        raise ConfigError(problems)
+    return inputs
+
+
+def check_values(config: PureConfig) -> Iterator[str]:
+    """Problems that the values alone show."""
+    c = config
+    yield from _check_positive(c)
+    group = c.rollout.n_samples_per_prompt
+    if group < 2:
+        yield (
+            f"--rollout.n_samples_per_prompt {group}: {c.advantage_estimator} compares the answers to one prompt and "
+            f"needs at least 2; use 4 or more"
+        )
+    if not 0 < c.credit_gamma <= 1:
+        yield f"--credit_gamma {c.credit_gamma}: a discount lies in (0, 1]; 1.0 is the plain sum"
+    if not 0 < c.rollout.top_p <= 1:
+        yield f"--rollout.top_p {c.rollout.top_p}: must lie in (0, 1]; 1.0 samples from all tokens"
+    yield from _check_batches(c)
+    yield from _check_placement(c)
+    if c.advantage_estimator == "group_norm" and c.reward_baseline not in ("return", "none"):
+        yield (
+            f"--reward_baseline {c.reward_baseline}: group_norm centres returns by the group itself; use "
+            f"--reward_baseline none, or --advantage_estimator rloo"
+        )
+    if c.data.prompt_max_len + c.rollout.max_new_tokens > c.data.max_len:
+        yield (
+            f"--data.max_len {c.data.max_len}: must hold --data.prompt_max_len {c.data.prompt_max_len} + "
+            f"--rollout.max_new_tokens {c.rollout.max_new_tokens}; raise it to "
+            f"{c.data.prompt_max_len + c.rollout.max_new_tokens}"
+        )
+    if "{}" not in c.data.input_template:
+        yield f"--data.input_template {c.data.input_template!r}: must contain {{}}, where the problem goes"
+    if c.ds.lora.rank:
+        yield (
+            f"--ds.lora.rank {c.ds.lora.rank}: LoRA weights cannot be pushed to the rollout engines by this "
+            f"OpenRLHF (their names differ and nothing merges them); use 0"
+        )
+    if c.train.dynamic_batch_enable and not c.ds.packing_samples:
+        yield "--train.dynamic_batch_enable: needs packing; add --ds.packing_samples"
+    if c.ds.packing_samples and "flash_attention" not in c.ds.attn_implementation:
+        yield (
+            f"--ds.packing_samples with --ds.attn_implementation {c.ds.attn_implementation}: packing needs flash "
+            f"attention, or answers would attend to one another; drop it or use flash_attention_2"
+        )
+    if cpu_host.is_cpu_host() and "flash" in c.ds.attn_implementation:
+        yield (
+            f"--ds.attn_implementation {c.ds.attn_implementation}: there is no GPU here and flash attention has no "
+            f"CPU version; use --ds.attn_implementation sdpa"
+        )
+    if c.logger.wandb.enable and not (os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_MODE") == "offline"):
+        yield "--logger.wandb.enable: needs WANDB_API_KEY in the environment, or WANDB_MODE=offline"
+
+
+def _check_positive(c: PureConfig) -> Iterator[str]:
+    remedies = {
+        "--rollout.temperature": (c.rollout.temperature, "sampling divides by it; use for example 0.5"),
+        "--credit_temperature": (
+            c.credit_temperature,
+            "softmax(-r/T) divides by it; use a small positive value or --credit_assignment min",
+        ),
+        "--max_steps": (c.max_steps, "a run needs at least one step"),
+        "--rollout.batch_size": (c.rollout.batch_size, "a step needs prompts"),
+        "--rollout.micro_batch_size": (c.rollout.micro_batch_size, "it counts answers"),
+        "--train.batch_size": (c.train.batch_size, "it counts answers"),
+        "--train.micro_batch_size": (c.train.micro_batch_size, "it counts answers"),
+        "--rollout.max_new_tokens": (c.rollout.max_new_tokens, "answers need tokens"),
+        "--actor.num_nodes": (c.actor.num_nodes, "the policy needs a place"),
+        "--actor.num_gpus_per_node": (c.actor.num_gpus_per_node, "the policy needs a place"),
+        "--vllm.num_engines": (c.vllm.num_engines, "rollouts need an engine"),
+        "--vllm.tensor_parallel_size": (c.vllm.tensor_parallel_size, "use 1 for one GPU an engine"),
+        "--vllm.sync_bucket_mb": (c.vllm.sync_bucket_mb, "use for example 512"),
+        "--reward.max_tokens_per_batch": (c.reward.max_tokens_per_batch, "use for example 16384"),
+        "--verifier_workers": (c.verifier_workers, "grading needs a process"),
+        "--verifier_timeout": (c.verifier_timeout, "use for example 10"),
+    }
+    for flag, (value, remedy) in remedies.items():
+        if not value > 0:
+            yield f"{flag} {value}: must be > 0; {remedy}"
+
+
+def _check_batches(c: PureConfig) -> Iterator[str]:
+    answers = c.rollout.batch_size * c.rollout.n_samples_per_prompt
+    made = f"--rollout.batch_size {c.rollout.batch_size} x --rollout.n_samples_per_prompt = {answers} answers"
+    if c.train.batch_size > 0 and answers % c.train.batch_size:
+        yield f"--train.batch_size {c.train.batch_size}: must divide {made} of a step; use {answers}"
+    ranks = c.training_gpus
+    share = ranks * c.train.micro_batch_size
+    if share > 0 and c.train.batch_size % share:
+        yield (
+            f"--train.batch_size {c.train.batch_size}: must be a multiple of {ranks} policy ranks x "
+            f"--train.micro_batch_size {c.train.micro_batch_size} = {share}"
+        )
+    per_forward = c.rollout.micro_batch_size * ranks
+    if per_forward > 0 and answers % per_forward:
+        yield (
+            f"--rollout.micro_batch_size {c.rollout.micro_batch_size}: {made} must be a multiple of "
+            f"{ranks} ranks x micro batch = {per_forward}"
+        )
+
+
+def _check_placement(c: PureConfig) -> Iterator[str]:
+    for name, group in (("ref", c.ref), ("reward", c.reward)):
+        if (group.num_nodes, group.num_gpus_per_node) != (c.actor.num_nodes, c.actor.num_gpus_per_node):
+            yield (
+                f"--{name}.num_nodes {group.num_nodes} --{name}.num_gpus_per_node {group.num_gpus_per_node}: policy, "
+                f"reference and PRM share the same GPUs; use {c.actor.num_nodes} and {c.actor.num_gpus_per_node}, "
+                f"as for --actor"
+            )
+    needed = c.training_gpus + c.rollout_gpus
+    have = c.num_gpus
+    if have is None and not os.environ.get("RAY_ADDRESS") and not cpu_host.is_cpu_host():
+        import torch
+
+        have = torch.cuda.device_count()
+    if have is not None and needed > have:
+        yield (
+            f"--actor.num_gpus_per_node {c.actor.num_gpus_per_node} x {c.actor.num_nodes} nodes + --vllm.num_engines "
+            f"{c.vllm.num_engines} x {c.vllm.tensor_parallel_size}: needs {needed} GPUs, there are {have}; lower "
+            f"one of them"
+        )
+
+
+def _check_inputs(c: PureConfig, inputs: Inputs) -> Iterator[str]:
+    """Problems of the files; fills `inputs`. A later check is skipped where an earlier one took its ground."""
+    run = RunDirectory(c.output_dir)
+    yield from _check_output(c, run)
+    tokenizer = None
+    problem = _load_problem("--actor.model_name_or_path", c.actor.model_name_or_path, c.trust_remote_code)
+    if problem:
+        yield problem
+    else:
+        tokenizer = _tokenizer(c.actor.model_name_or_path, c.trust_remote_code)
+        yield from _check_separators(c, tokenizer)
+    if c.uses_prm:
+        yield from _check_prm(c, tokenizer)
+    if c.data.prompt_dataset is None:
+        yield "--data.prompt_dataset is missing: name a .json, .jsonl or .parquet file or a Hugging Face data set"
+    yield from _read_prompts(c, tokenizer, inputs)
+    yield from _check_records(c, inputs)
+
+
+def _read_prompts(c: PureConfig, tokenizer: Any, inputs: Inputs) -> Iterator[str]:
+    chat = c.data.apply_chat_template and tokenizer is not None
+    render = prompt_renderer(c.data.input_template, chat, tokenizer)
+    for flag, source, split, name in (
+        ("--data.prompt_dataset", c.data.prompt_dataset, c.data.prompt_split, "train_prompts"),
+        ("--eval.dataset", c.eval.dataset, c.eval.split, "eval_prompts"),
+    ):
+        if source is None:
+            continue
+        try:
+            prompts = load_prompts(
+                source,
+                split=split,
+                input_key=c.data.input_key,
+                label_key=c.data.label_key,
+                render=render,
+                tokenizer=tokenizer,
+                max_tokens=c.data.prompt_max_len,
+            )
+        except ValueError as error:
+            yield f"{flag}: {error}"
+        else:
+            setattr(inputs, name, prompts)
+
+
+def _check_records(c: PureConfig, inputs: Inputs) -> Iterator[str]:
+    train, held_out = inputs.train_prompts.records, inputs.eval_prompts.records
+    if train and len(train) < c.rollout.batch_size:
+        yield (
+            f"--rollout.batch_size {c.rollout.batch_size}: {c.data.prompt_dataset} has only {len(train)} problems; "
+            f"lower it to at most that"
+        )
+    if train and c.reward_mode == "VR" and not any(record.answer for record in train):
+        yield (
+            f"--reward_mode VR: no problem in {c.data.prompt_dataset} has an answer in column "
+            f"{c.data.label_key!r}; name the right column with --data.label_key, or use --reward_mode PRM"
+        )
+    unanswered = sum(record.answer is None for record in held_out)
+    if unanswered:
+        yield f"--eval.dataset {c.eval.dataset}: {unanswered} of {len(held_out)} problems have no answer to grade by"
+
+
+def _check_output(c: PureConfig, run: RunDirectory) -> Iterator[str]:
+    if run.holds_a_run() and not c.ckpt.load_enable:
+        yield (
+            f"--output_dir {c.output_dir}: already holds a run; choose another folder, or continue that run with "
+            f"--ckpt.load_enable"
+        )
+    if c.ckpt.load_enable and not (Path(c.ckpt.path) / "_actor").is_dir():
+        yield f"--ckpt.load_enable: there is no checkpoint in {c.ckpt.path}; drop the flag to start afresh"
+    parent = run.path
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        yield f"--output_dir {c.output_dir}: {parent} cannot be written; choose another folder"
+        return
+    model = Path(c.actor.model_name_or_path)
+    if model.is_dir():
+        weights = sum(file.stat().st_size for file in model.glob("*.safetensors"))
+        # A checkpoint holds bf16 weights (2 bytes) and fp32 master weights and Adam moments (12 bytes).
+        needed = weights if c.ckpt.disable_ds else 8 * weights
+        free = shutil.disk_usage(parent).free
+        if needed > free:
+            yield (
+                f"--output_dir {c.output_dir}: one checkpoint needs about {needed / 2**30:.1f} GiB, "
+                f"{free / 2**30:.1f} GiB are free; free some, choose another disk, or use --ckpt.disable_ds"
+            )
+
+
+def _load_problem(flag: str, name: str, trust_remote_code: bool) -> str | None:
+    """Why a model cannot be loaded, or None; asks for the configuration only."""
+    from transformers import AutoConfig
+
+    path = Path(name)
+    if path.is_absolute() or name.startswith(".") or path.exists():
+        if not (path / "config.json").is_file():
+            return f"{flag} {name}: no model folder there (a folder with config.json); check the path"
+    try:
+        config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        return f"{flag} {name}: not a folder here, and it cannot be loaded from the hub: {reason}"
+    if getattr(config, "auto_map", None) and not trust_remote_code:
+        return f"{flag} {name}: comes with code of its own; read it, then pass --trust_remote_code"
+    return None
+
+
+def _tokenizer(name: str, trust_remote_code: bool) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
+
+
+def _check_separators(c: PureConfig, tokenizer: Any) -> Iterator[str]:
+    try:
+        find_separator_token_ids(tokenizer, c.step_separator)
+    except ValueError as error:
+        yield f"--step_separator {c.step_separator!r}: {error}"
+    if c.uses_prm:
+        try:
+            single_separator_id(tokenizer, c.prm_separator)
+        except ValueError as error:
+            yield f"--prm_separator {c.prm_separator!r}: {error}"
+
+
+def _check_prm(c: PureConfig, policy_tokenizer: Any) -> Iterator[str]:
+    from transformers import AutoConfig
+
+    name = c.reward.model_name_or_path
+    problem = _load_problem("--reward.model_name_or_path", name, c.trust_remote_code)
+    if problem:
+        yield problem
+        return
+    config = AutoConfig.from_pretrained(name, trust_remote_code=c.trust_remote_code)
+    architectures = config.architectures or []
+    if config.num_labels != 2 or not any("TokenClassification" in a for a in architectures):
+        yield (
+            f"--reward.model_name_or_path {name}: a PRM is a token-classification model with two labels (wrong, "
+            f"correct), this is {', '.join(architectures) or 'unknown'} with {config.num_labels}; train one with "
+            f"prm_training/"
+        )
+    if policy_tokenizer is None:
+        return
+    if _tokenizer(name, c.trust_remote_code).get_vocab() != policy_tokenizer.get_vocab():
+        yield (
+            f"--reward.model_name_or_path {name}: its tokenizer differs from that of the policy "
+            f"{c.actor.model_name_or_path}; the PRM reads the policy's token ids, so both need the same vocabulary"
+        )

@@ -1,0 +1,1 @@
+"""Where the algorithm runs: Ray actors and the subclasses of OpenRLHF. No formulas here."""

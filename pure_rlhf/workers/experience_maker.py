@@ -1,0 +1,217 @@
+"""Stages 1 to 4 on the driver: from sampled answers to per-token advantages. The one file to read first.
+
+OpenRLHF's `train_step` calls `make_experience_batch`, then does the PPO update and the weight sync itself, so
+the advantages are shipped per token and the update stays upstream's code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+import torch
+from openrlhf.trainer.ppo_utils.experience import Experience
+from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
+from torch import Tensor
+
+from pure_rlhf.algorithm.advantages import compute_advantages
+from pure_rlhf.algorithm.batching import plan_batches
+from pure_rlhf.algorithm.metrics import rollout_metrics
+from pure_rlhf.algorithm.prm_scoring import build_prm_inputs
+from pure_rlhf.algorithm.step_segmentation import split_steps
+from pure_rlhf.types import Advantages, AdvantageSettings, StepSpans
+from pure_rlhf.workers.verifier_pool import GradeResult, VerifierPool
+
+NAN = float("nan")
+
+
+class PureExperienceMaker(RemoteExperienceMaker):
+    """Upstream's log-probabilities and KL, PURE's rewards and advantages.
+
+    Args (besides upstream's):
+        settings: how rewards become advantages; its KL coefficient follows the controller.
+        verifier: grades final answers.
+        separator_ids, prm_separator_id, eos_token_ids: token ids of the step rules.
+    After each batch, `metrics` and `rollout_records` hold what to log of it.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        settings: AdvantageSettings,
+        verifier: VerifierPool,
+        separator_ids: list[int],
+        prm_separator_id: int | None,
+        eos_token_ids: list[int],
+    ) -> None:
+        super().__init__(*args)
+        self.settings = settings
+        self.verifier = verifier
+        self.separator_ids = separator_ids
+        self.prm_separator_id = prm_separator_id
+        self.eos_token_ids = eos_token_ids
+        self.metrics: dict[str, float] = {}
+        self.rollout_records: list[dict[str, Any]] = []
+
+    @torch.no_grad()
+    def make_experience_batch(self, rollout_samples: list[Experience]) -> list[Experience]:
+        self.metrics = {}
+        batch = Experience.concat_experiences(rollout_samples, self.tokenizer.pad_token_id)
+        steps = split_steps(  # 1 where each step ends
+            batch.sequences, batch.action_mask, separator_ids=self.separator_ids, eos_token_ids=self.eos_token_ids
+        )
+        texts = self._answer_texts(batch)
+        with ThreadPoolExecutor(max_workers=1) as executor:
+            grading = executor.submit(self._grade, texts, batch.labels)  # 2b final answers
+            scoring = self._start_scoring(batch, steps)  # 2 step rewards, on the PRM workers
+            with self._timed("timing/log_probs"):
+                experiences = self.make_experience(self.split_rollout_samples(rollout_samples))  # log-probs, KL
+            with self._timed("timing/score_prm"):
+                step_rewards_BS = self._finish_scoring(scoring, steps)
+            with self._timed("timing/verify"):
+                grades = grading.result()
+        verifiable_reward_B = torch.tensor([NAN if g is None else float(g.correct) for g in grades])
+        with self._timed("timing/advantages"):
+            advantages = compute_advantages(  # 3 credit and 4 advantages
+                dataclasses.replace(self.settings, kl_coef=self.kl_ctl.value),
+                step_rewards_BS=step_rewards_BS,
+                steps=steps,
+                verifiable_reward_B=verifiable_reward_B,
+                kl_BA=_gather(experiences, "kl", batch.action_mask.shape),
+                action_mask_BA=batch.action_mask.bool(),
+            )
+        self._record(batch, experiences, steps, step_rewards_BS, grades, verifiable_reward_B, advantages, texts)
+        _ship(experiences, advantages, verifiable_reward_B)
+        return experiences
+
+    def _answer_texts(self, batch: Experience) -> list[str]:
+        """The answers as text, special tokens left out."""
+        answers = [row[1:][mask.bool()] for row, mask in zip(batch.sequences, batch.action_mask, strict=True)]
+        return self.tokenizer.batch_decode(answers, skip_special_tokens=True)
+
+    def _grade(self, texts: list[str], labels: list[str | None]) -> list[GradeResult | None]:
+        """One verdict per answer; None where the prompt has no known answer."""
+        answered = [row for row, label in enumerate(labels) if label is not None]
+        results = self.verifier.grade_batch([texts[row] for row in answered], [labels[row] for row in answered])
+        verdicts = dict(zip(answered, results, strict=True))
+        return [verdicts.get(row) for row in range(len(labels))]
+
+    def _start_scoring(self, batch: Experience, steps: StepSpans) -> tuple[list[list[int]], list[ray.ObjectRef]] | None:
+        """Send token-budget batches to the PRM workers; None when the mode uses no PRM."""
+        if self.reward_model_group is None:
+            return None
+        inputs = build_prm_inputs(
+            batch.sequences,
+            batch.attention_mask,
+            batch.action_mask,
+            steps,
+            prm_separator_id=self.prm_separator_id,
+            pad_token_id=self.tokenizer.pad_token_id,
+        )
+        lengths = inputs.attention_mask_BU.sum(-1)
+        plan = plan_batches(
+            lengths.tolist(),
+            max_tokens=self.args.reward.max_tokens_per_batch,
+            num_ranks=self.args.reward.num_nodes * self.args.reward.num_gpus_per_node,
+        )
+        widths = [int(lengths[rows].max()) for rows in plan]
+        references = self._dispatch_forward(
+            self.reward_model_group,
+            self.args.train.colocate_actor_ref,
+            input_ids=[inputs.input_ids_BU[rows, :width] for rows, width in zip(plan, widths, strict=True)],
+            attention_mask=[inputs.attention_mask_BU[rows, :width] for rows, width in zip(plan, widths, strict=True)],
+            read_index=[inputs.read_index_BS[rows] for rows in plan],
+        )
+        return plan, references
+
+    def _finish_scoring(
+        self, scoring: tuple[list[list[int]], list[ray.ObjectRef]] | None, steps: StepSpans
+    ) -> Tensor | None:
+        if scoring is None:
+            return None
+        plan, references = scoring
+        step_rewards_BS = torch.zeros(steps.mask_BS.shape)
+        for rows, rewards in zip(plan, self._flatten_results(references, 1), strict=True):
+            step_rewards_BS[rows] = rewards
+        return step_rewards_BS.masked_fill(~steps.mask_BS, 0.0)
+
+    def _record(
+        self,
+        batch: Experience,
+        experiences: list[Experience],
+        steps: StepSpans,
+        step_rewards_BS: Tensor | None,
+        grades: list[GradeResult | None],
+        verifiable_reward_B: Tensor,
+        advantages: Advantages,
+        texts: list[str],
+    ) -> None:
+        """Metrics of the whole batch, and a few answers for a person to read."""
+        shape = batch.action_mask.shape
+        self.metrics |= rollout_metrics(
+            steps=steps,
+            step_rewards_BS=step_rewards_BS,
+            process_return_B=advantages.process_return_B,
+            verifiable_reward_B=verifiable_reward_B,
+            response_length_B=batch.response_length,
+            truncated_B=batch.truncated,
+            action_mask_BA=batch.action_mask.bool(),
+            kl_BA=_gather(experiences, "kl", shape),
+            policy_log_probs_BA=_gather(experiences, "action_log_probs", shape),
+            engine_log_probs_BA=batch.rollout_log_probs,
+            group_size=self.settings.group_size,
+        )
+        self.metrics["verifier/timeouts"] = float(sum(g is not None and g.timed_out for g in grades))
+        self.metrics["verifier/failures"] = float(sum(g is not None and g.failed for g in grades))
+        self.rollout_records = []
+        for i in range(min(self.args.pure.rollouts_per_step, len(texts))):
+            ends = steps.end_BS[i][steps.mask_BS[i]].tolist()
+            start = int(batch.action_mask[i].argmax())
+            bounds = list(zip([start, *[end + 1 for end in ends[:-1]]], ends, strict=True))
+            self.rollout_records.append(
+                {
+                    "group": i // self.settings.group_size,
+                    "prompt": batch.prompts[i],
+                    "answer": batch.labels[i],
+                    "text": texts[i],
+                    # action index a is the prediction of token a + 1
+                    "steps": [self.tokenizer.decode(batch.sequences[i, a + 1 : b + 2]) for a, b in bounds],
+                    "step_rewards": None if step_rewards_BS is None else step_rewards_BS[i][steps.mask_BS[i]].tolist(),
+                    "advantages": [float(advantages.advantages_BA[i, a : b + 1].mean()) for a, b in bounds],
+                    "verifiable_reward": None if grades[i] is None else int(grades[i].correct),
+                    "truncated": bool(batch.truncated[i]),
+                }
+            )
+
+    @contextmanager
+    def _timed(self, key: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.metrics[key] = time.perf_counter() - start
+
+
+def _gather(experiences: list[Experience], field: str, shape: torch.Size) -> Tensor:
+    """A per-token field of all micro-batches as one `(B, A)` tensor in rollout order."""
+    gathered = torch.zeros(shape)
+    for experience in experiences:
+        values = getattr(experience, field)
+        gathered[experience.index, : values.shape[1]] = values.float()
+    return gathered
+
+
+def _ship(experiences: list[Experience], advantages: Advantages, verifiable_reward_B: Tensor) -> None:
+    """Write the advantages into the micro-batches, as the policy workers expect them."""
+    reward_B = advantages.process_return_B + verifiable_reward_B.nan_to_num(0.0)
+    for experience in experiences:
+        rows, width = experience.index, experience.action_mask.shape[1]
+        experience.advantages = advantages.advantages_BA[rows, :width].contiguous()
+        experience.returns = advantages.returns_BA[rows, :width].contiguous()
+        experience.rewards = reward_B[rows]
+        experience.info["reward"] = reward_B[rows]  # upstream prints and averages it
+        experience.info["return"] = advantages.token_rewards_BA[rows].sum(-1)
+        experience.kl = None

@@ -1,0 +1,53 @@
+"""Stage 5, the policy worker: OpenRLHF's DeepSpeed actor and PPO update, with bucketed weight sync.
+
+The loss, the optimiser step, packing, dynamic batches, checkpoints and resume are upstream's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from openrlhf.trainer.ray import ppo_actor
+from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
+
+from pure_rlhf.cpu_host import is_cpu_host
+from pure_rlhf.upstream import replaced, undecorated
+from pure_rlhf.workers.weight_sync import push_weights
+
+
+class PolicyTrainer(ppo_actor.ActorPPOTrainer):
+    """Upstream's PPO trainer of one rank; only the transport of the weights differs."""
+
+    def _init_vllm_sync_group(self, backend: str) -> None:
+        # On a CPU host the weights travel through Ray's object store: there is no NCCL group to open.
+        if not is_cpu_host():
+            super()._init_vllm_sync_group(backend)
+
+    def broadcast_to_vllm(self) -> dict[str, float]:
+        args = self.strategy.args
+        torch.cuda.empty_cache()
+        metrics = push_weights(
+            self.actor.model.module,
+            self.vllm_engines,
+            zero_stage=args.ds.zero_stage,
+            bucket_bytes=args.vllm.sync_bucket_mb * 2**20,
+            nccl_group=getattr(self, "_model_update_group", None),
+            is_sender=torch.distributed.get_rank() == 0,
+        )
+        torch.cuda.empty_cache()
+        torch_dist_barrier_and_cuda_sync()
+        return metrics
+
+
+class PolicyWorker(undecorated(ppo_actor.PolicyModelActor)):
+    """One data-parallel rank of the policy."""
+
+    def init_model_from_pretrained(self, *args: Any, **kwargs: Any) -> None:
+        # Upstream's method names its trainer class, whose constructor already opens the sync group.
+        with replaced(ppo_actor, "ActorPPOTrainer", PolicyTrainer):
+            super().init_model_from_pretrained(*args, **kwargs)
+
+    def broadcast_to_vllm(self) -> dict[str, float]:
+        """Push the weights to all engines; returns the transfer's metrics (rank 0)."""
+        return self.trainer.broadcast_to_vllm()

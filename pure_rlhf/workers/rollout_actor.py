@@ -1,0 +1,139 @@
+"""Stage 0, the rollout engine: a Ray actor around vLLM that answers one prompt n times in one request.
+
+Differs from OpenRLHF's `RolloutRayActor` in what crosses the wire: token ids in, token ids out, no tokenizer
+(upstream pickles a whole one into every call), no text. `EngineWorker` is the part inside vLLM's own worker
+that takes new weights, see `weight_sync.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import ray
+from openrlhf.trainer.ray.utils import get_bundle_indices
+from openrlhf.trainer.ray.vllm_engine import RolloutRayActor
+from ray.util.placement_group import PlacementGroup
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from vllm import SamplingParams
+from vllm.inputs import TokensPrompt
+from vllm.sampling_params import RequestOutputKind
+from vllm.utils import random_uuid
+
+from pure_rlhf.cpu_host import is_cpu_host
+from pure_rlhf.upstream import undecorated
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One answer: its token ids (with EOS where it was sampled) and their engine log-probabilities.
+
+    `prompt_index` says whose answer it is: the prompt itself does not cross the wire a second time.
+    """
+
+    prompt_index: int
+    token_ids: list[int]
+    log_probs: list[float]
+    truncated: bool
+
+
+class PureRolloutActor(undecorated(RolloutRayActor)):
+    """vLLM engine of one rollout GPU (or of one CPU process)."""
+
+    async def generate_answers(
+        self,
+        prompt_index: int,
+        prompt_token_ids: list[int],
+        *,
+        num_answers: int,
+        max_new_tokens: int,
+        temperature: float,
+        top_p: float,
+    ) -> list[Completion]:
+        """Sample `num_answers` answers in one request; temperature 0 is greedy."""
+        sampling = SamplingParams(
+            n=num_answers,
+            temperature=temperature,
+            top_p=top_p,
+            max_tokens=max_new_tokens,
+            min_tokens=1,
+            logprobs=0,  # the sampled token's only
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        prompt = TokensPrompt(prompt_token_ids=prompt_token_ids)
+        final = None
+        async for output in self.llm.generate(prompt, sampling, request_id=random_uuid()):
+            final = output
+        assert final is not None and len(final.outputs) == num_answers, "engine returned too few answers"
+        return [
+            Completion(
+                prompt_index=prompt_index,
+                token_ids=list(answer.token_ids),
+                log_probs=[
+                    position[token].logprob
+                    for token, position in zip(answer.token_ids, answer.logprobs, strict=True)
+                ],
+                truncated=answer.finish_reason == "length",
+            )
+            for answer in final.outputs
+        ]
+
+    async def update_weight_bucket(self, *args: object) -> list[int]:
+        """Hand a bucket of weights to every worker of this engine; returns the checksum that each received."""
+        return await self.llm.collective_rpc("update_weight_bucket", args=args)
+
+
+def create_rollout_engines(
+    *,
+    num_engines: int,
+    tensor_parallel_size: int,
+    model: str,
+    seed: int,
+    max_model_len: int,
+    gpu_memory_utilization: float,
+    enforce_eager: bool,
+    enable_prefix_caching: bool,
+    full_determinism: bool,
+    trust_remote_code: bool,
+    placement_group: PlacementGroup,
+) -> list[ray.actor.ActorHandle]:
+    """Start the engines `rollout-0`, `rollout-1`, ...: one GPU each, or `tensor_parallel_size` GPUs each."""
+    engines = []
+    for i in range(num_engines):
+        bundles = None
+        if tensor_parallel_size > 1:
+            bundles = get_bundle_indices(placement_group, i, tensor_parallel_size)
+        # With tensor parallelism vLLM starts its own Ray workers, which take the GPUs of the bundles.
+        gpus = int(tensor_parallel_size == 1)
+        engine = ray.remote(PureRolloutActor).options(
+            name=f"rollout-{i}",
+            num_cpus=gpus,
+            num_gpus=gpus,
+            scheduling_strategy=PlacementGroupSchedulingStrategy(
+                placement_group=placement_group,
+                placement_group_capture_child_tasks=True,
+                placement_group_bundle_index=bundles[0] if bundles else i,
+            ),
+        )
+        engines.append(
+            engine.remote(
+                model=model,
+                worker_extension_cls="pure_rlhf.workers.weight_sync.EngineWorker",
+                tensor_parallel_size=tensor_parallel_size,
+                distributed_executor_backend="uni" if tensor_parallel_size == 1 else "ray",
+                seed=seed + i,
+                max_model_len=max_model_len,
+                dtype="bfloat16",
+                enforce_eager=enforce_eager or is_cpu_host(),
+                enable_prefix_caching=enable_prefix_caching,
+                gpu_memory_utilization=gpu_memory_utilization,
+                trust_remote_code=trust_remote_code,
+                full_determinism=full_determinism,
+                bundle_indices=bundles,
+                num_gpus=1,
+                # log-probabilities after temperature and top_p: those of the tokens as they were sampled
+                logprobs_mode="processed_logprobs",
+                max_logprobs=1,
+            )
+        )
+    return engines

@@ -1,0 +1,100 @@
+"""Stage 0, on the driver: sends prompts to the engines and turns answers into OpenRLHF's `Experience`s.
+
+Upstream draws the prompts, waits for the engines and collects the results; this class replaces what is sent
+(token ids, one request a prompt, no tokenizer) and what is made of an answer (no invented EOS; truncation
+marked; engine log-probabilities kept for the gap that proves the weight sync).
+"""
+
+from __future__ import annotations
+
+import heapq
+from typing import Any
+
+import ray
+import torch
+from openrlhf.trainer.ppo_utils.experience import Experience
+from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
+
+from pure_rlhf.data import PromptRecord
+from pure_rlhf.workers.rollout_actor import Completion
+
+
+def collate_prompts(rows: list[PromptRecord]) -> tuple[list, list, list, list]:
+    """Upstream's four columns of a batch: data source, prompt, label, image."""
+    return [""] * len(rows), rows, [row.answer for row in rows], [None] * len(rows)
+
+
+class PureSamplesGenerator(SamplesGenerator):
+    """Draws prompts, asks the engines for n answers each, returns one `Experience` per answer.
+
+    Args (besides upstream's): max_steps: rollouts after which the data counts as exhausted.
+    """
+
+    def __init__(self, *args: Any, max_steps: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.steps_left = max_steps
+        self._in_flight: dict[int, PromptRecord] = {}
+
+    def generate_samples(self, **generate_kwargs: Any) -> tuple[list[Experience], float | None, int, bool]:
+        """One rollout; `([], None, 0, True)` when the run is over. An incomplete last batch is dropped."""
+        if self.steps_left <= 0:
+            return [], None, 0, True
+        samples, rate, consumed, exhausted = super().generate_samples(**generate_kwargs)
+        if len(samples) < self.args.rollout.batch_size * self.args.rollout.n_samples_per_prompt:
+            return [], rate, consumed, exhausted
+        self.steps_left -= 1
+        return samples, rate, consumed, exhausted or self.steps_left == 0
+
+    def generate(self, prompts: list[PromptRecord], temperature: float) -> list[Completion]:
+        """One answer to each prompt, in their order (for evaluation)."""
+        return [answers[0] for answers in ray.get(self._send(prompts, num_answers=1, temperature=temperature))]
+
+    def _dispatch_prompts_to_vllm(
+        self, prompts: list[PromptRecord], labels: list[Any], *, images: Any = None, **generate_kwargs: Any
+    ) -> list[ray.ObjectRef]:
+        self._in_flight = {prompt.index: prompt for prompt in prompts}
+        return self._send(
+            prompts,
+            num_answers=self.args.rollout.n_samples_per_prompt,
+            temperature=self.args.rollout.temperature,
+        )
+
+    def _send(self, prompts: list[PromptRecord], *, num_answers: int, temperature: float) -> list[ray.ObjectRef]:
+        """One request per prompt, to the engine with the fewest answers waiting."""
+        load = [(0, index) for index in range(len(self.vllm_engines))]
+        references = []
+        for prompt in prompts:
+            count, index = heapq.heappop(load)
+            heapq.heappush(load, (count + num_answers, index))
+            references.append(
+                self.vllm_engines[index].generate_answers.remote(
+                    prompt.index,
+                    prompt.token_ids,
+                    num_answers=num_answers,
+                    max_new_tokens=min(self.args.rollout.max_new_tokens, self.args.data.max_len - len(prompt.token_ids)),
+                    temperature=temperature,
+                    top_p=self.args.rollout.top_p,
+                )
+            )
+        return references
+
+    def _process_response_into_experience(self, response: Completion, **generate_kwargs: Any) -> Experience:
+        prompt = self._in_flight[response.prompt_index]
+        num_prompt, num_answer = len(prompt.token_ids), len(response.token_ids)
+        total = num_prompt + num_answer
+        action_mask = torch.zeros(1, total - 1, dtype=torch.long)
+        action_mask[:, num_prompt - 1 :] = 1
+        rollout_log_probs = torch.zeros(1, total - 1)
+        rollout_log_probs[:, num_prompt - 1 :] = torch.tensor(response.log_probs)
+        return Experience(
+            sequences=torch.tensor([prompt.token_ids + response.token_ids]),
+            attention_mask=torch.ones(1, total, dtype=torch.long),
+            action_mask=action_mask,
+            rollout_log_probs=rollout_log_probs,
+            prompts=[prompt.prompt],
+            labels=[prompt.answer],
+            rewards=torch.zeros(1),  # not None: upstream would ask a scalar reward model
+            response_length=torch.tensor([float(num_answer)]),
+            truncated=torch.tensor([response.truncated]),
+            total_length=torch.tensor([float(total)]),
+        )

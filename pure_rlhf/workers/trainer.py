@@ -1,0 +1,184 @@
+"""The trainer actor: OpenRLHF's loop with PURE's experience maker, greedy evaluation, and the run directory.
+
+Upstream's `fit` draws rollouts, calls `train_step`, saves checkpoints and calls `evaluate`; what is added here
+is what a run leaves behind (`metrics.jsonl`, `rollouts/`, `evaluation.json`) and the held-out evaluation.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import ray
+from openrlhf.trainer.ppo_trainer import BasePPOTrainer, PPOTrainer
+from openrlhf.utils.utils import get_tokenizer
+from scipy.stats import binomtest
+from transformers import GenerationConfig
+
+from pure_rlhf.algorithm.metrics import check_declared
+from pure_rlhf.algorithm.prm_scoring import single_separator_id
+from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
+from pure_rlhf.config import PureConfig
+from pure_rlhf.data import PromptSet
+from pure_rlhf.run_directory import RunDirectory
+from pure_rlhf.upstream import undecorated
+from pure_rlhf.workers.experience_maker import PureExperienceMaker
+from pure_rlhf.workers.samples_generator import PureSamplesGenerator, collate_prompts
+from pure_rlhf.workers.verifier_pool import VerifierPool
+
+# Upstream's names of what its update reports -> ours (algorithm/metrics.py declares them).
+STATUS_KEYS = {
+    "policy_loss": "policy/loss",
+    "ppo_clip_ratio": "policy/clip_ratio",
+    "ppo_kl": "policy/kl",
+    "actor_lr": "policy/learning_rate",
+    "actor_grad_norm": "policy/grad_norm",
+    "entropy_loss": "policy/entropy",
+    "timing/generation": "timing/generation",
+    "timing/ppo_train": "timing/policy_update",
+    "timing/broadcast": "timing/weight_sync",
+    "sync/buckets": "sync/buckets",
+    "sync/megabytes": "sync/megabytes",
+}
+
+
+class PureTrainer(undecorated(PPOTrainer)):
+    """Single controller of a run. `progress()` may be called while `run_training()` runs (two threads)."""
+
+    def __init__(
+        self,
+        strategy: Any,
+        config: PureConfig,
+        *,
+        train_prompts: PromptSet,
+        eval_prompts: PromptSet,
+        actor_group: Any,
+        prm_group: Any,
+        reference_group: Any,
+        engines: list[Any],
+    ) -> None:
+        logging.getLogger("openrlhf").setLevel(logging.WARNING)
+        tokenizer = get_tokenizer(config.actor.model_name_or_path, None, "left", strategy)
+        self.num_dropped = train_prompts.num_dropped
+        self.held_out = eval_prompts.records
+        self.prompts_dataloader = strategy.setup_dataloader(train_prompts.records, 1, False, True, collate_prompts)
+        self.eval_dataloader = self.held_out  # upstream only asks whether there is one
+        self.generate_kwargs: dict[str, Any] = {}
+        self.samples_generator = PureSamplesGenerator(
+            strategy, self.prompts_dataloader, None, tokenizer, engines, max_steps=config.max_steps
+        )
+        # Not PPOTrainer's constructor: it would read the data again, by upstream's rules.
+        BasePPOTrainer.__init__(self, strategy, actor_group, None, prm_group, reference_group, engines, tokenizer)
+        self.config = config
+        self.verifier = VerifierPool(config.verifier_workers, config.verifier_timeout)
+        self.experience_maker = PureExperienceMaker(
+            actor_group,
+            None,
+            prm_group,
+            reference_group,
+            self.kl_ctl,
+            strategy,
+            tokenizer,
+            settings=config.advantage_settings(),
+            verifier=self.verifier,
+            separator_ids=find_separator_token_ids(tokenizer, config.step_separator),
+            prm_separator_id=single_separator_id(tokenizer, config.prm_separator) if config.uses_prm else None,
+            eos_token_ids=eos_token_ids(config.actor.model_name_or_path, tokenizer.eos_token_id),
+        )
+        self.max_steps = planned_steps(config, len(train_prompts.records))
+        # Upstream's loop goes on to the next episode after the last step; there must be none.
+        self.args.train.num_episodes = math.ceil(
+            self.max_steps / (len(train_prompts.records) // config.rollout.batch_size)
+        )
+        self.run = RunDirectory(config.output_dir)
+        self.sync_metrics: dict[str, float] = {}
+        self.step_start = time.perf_counter()
+        self.state: dict[str, Any] = {"phase": "starting", "step": 0, "max_steps": self.max_steps, "metrics": {}}
+
+    def progress(self) -> dict[str, Any]:
+        """What the run is doing: phase, step, max_steps, and the metrics of the last step."""
+        return self.state
+
+    def init_checkpoint_states(self) -> dict[str, Any]:
+        states = super().init_checkpoint_states()
+        self.samples_generator.steps_left -= states["global_step"]
+        self.run.rewind(states["global_step"])
+        return states
+
+    def run_training(self) -> dict[str, Any]:
+        """Evaluate, train, evaluate; returns the evaluations."""
+        if self.held_out and "before" not in self.run.read_evaluation():
+            self.state |= {"phase": "evaluating before training"}
+            self.run.write_evaluation("before", self.grade_held_out())
+        self.state |= {"phase": "training"}
+        self.step_start = time.perf_counter()
+        self.fit()
+        if self.held_out:
+            self.state |= {"phase": "evaluating after training"}
+            self.run.write_evaluation("after", self.grade_held_out())
+        self.state |= {"phase": "saving"}
+        self.verifier.close()
+        return self.run.read_evaluation()
+
+    def train_step(self, rollout_samples: list[Any], global_step: int) -> tuple[dict[str, Any], int]:
+        status, next_step = super().train_step(rollout_samples, global_step)
+        self.run.write_rollouts(next_step, self.experience_maker.rollout_records)
+        return status, next_step
+
+    def broadcast_to_vllm(self) -> None:
+        self.sync_metrics = ray.get(self.actor_model_group.async_run_method("broadcast_to_vllm"))[0]
+
+    def save_logs_and_checkpoints(self, global_step: int, logs_dict: Any = None, client_states: Any = None) -> None:
+        """Called by upstream's loop once a step: write the metrics, then let upstream log and save."""
+        status = {**(logs_dict or {}), **self.sync_metrics}
+        metrics = {ours: float(status[theirs]) for theirs, ours in STATUS_KEYS.items() if theirs in status}
+        metrics |= self.experience_maker.metrics
+        metrics["data/prompts_dropped"] = float(self.num_dropped)
+        metrics["timing/step"] = time.perf_counter() - self.step_start
+        self.step_start = time.perf_counter()
+        check_declared(metrics)
+        self.run.write_metrics(global_step, metrics)
+        self.state = {**self.state, "step": global_step, "metrics": metrics}
+        super().save_logs_and_checkpoints(global_step, metrics, client_states)
+
+    def evaluate(self, global_step: int, **generate_kwargs: Any) -> dict[str, float]:
+        """Upstream's hook of `--eval.steps`: greedy pass@1 on the held-out problems."""
+        result = self.grade_held_out()
+        self.run.write_evaluation(f"step {global_step}", result)
+        self.step_start = time.perf_counter()
+        return {"eval/held_out/pass@1": result["pass@1"]}
+
+    def grade_held_out(self) -> dict[str, Any]:
+        """Greedy pass@1 on the held-out problems with a 95 % Wilson interval."""
+        prompts = self.held_out
+        answers = self.samples_generator.generate(prompts, temperature=0.0)
+        texts = self.tokenizer.batch_decode([a.token_ids for a in answers], skip_special_tokens=True)
+        grades = self.verifier.grade_batch(texts, [prompt.answer for prompt in prompts])
+        num_correct = sum(grade.correct for grade in grades)
+        interval = binomtest(num_correct, len(prompts)).proportion_ci(0.95, method="wilson")
+        return {
+            "pass@1": num_correct / len(prompts),
+            "n": len(prompts),
+            "ci95": [interval.low, interval.high],
+            "truncated": sum(answer.truncated for answer in answers) / len(prompts),
+            "no_answer": sum(grade.extracted is None for grade in grades) / len(prompts),
+            "mean_tokens": sum(len(answer.token_ids) for answer in answers) / len(prompts),
+        }
+
+
+def planned_steps(config: PureConfig, num_prompts: int) -> int:
+    """Rollout-and-update steps of the run: --max_steps, or fewer where the episodes end first."""
+    return min(config.max_steps, num_prompts // config.rollout.batch_size * config.train.num_episodes)
+
+
+def eos_token_ids(model: str, tokenizer_eos: int) -> list[int]:
+    """Every id at which the engine stops: the tokenizer's EOS and those of the model's generation config."""
+    try:
+        configured = GenerationConfig.from_pretrained(model).eos_token_id
+    except OSError:  # a model folder need not have one
+        configured = None
+    extra: Iterable[int] = configured if isinstance(configured, list) else [configured]
+    return sorted({tokenizer_eos, *(token for token in extra if token is not None)})

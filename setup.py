@@ -1,0 +1,27 @@
+"""Build file. `pip install -e .` on a prepared environment; `examples/scripts/setup.sh` prepares one."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+
+def requirements(name: str) -> list[str]:
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.startswith(("#", "-"))]
+
+
+setup(
+    name="pure-rlhf",
+    version="0.1.0",
+    description="PURE: process-reward reinforcement learning for language models, on OpenRLHF",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.13",
+    packages=find_packages(include=["pure_rlhf*", "prm_training*", "evaluation*", "examples*"]),
+    install_requires=requirements("requirements.txt"),
+    extras_require={"gpu": requirements("requirements-gpu.txt"), "cpu": requirements("requirements-cpu.txt")},
+    entry_points={"console_scripts": ["pure-rlhf-train = pure_rlhf.cli.train_pure:main"]},
+)

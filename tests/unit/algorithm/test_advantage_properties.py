@@ -1,0 +1,315 @@
+"""What must hold for any batch: invariances, the bias of the step baseline, and refused input."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pure_rlhf.algorithm.advantages import compute_advantages
+from pure_rlhf.types import Advantages, AdvantageSettings, StepSpans, convention_settings
+from tests.unit.algorithm.loop_reference import loop_advantages
+from tests.unit.algorithm.six_answers import lay_out, place, six_answer_advantages
+
+NAN = float("nan")
+GROUP_SIZE = 4
+
+
+def random_answers(num_answers: int = 24) -> list[list[int]]:
+    """Answers of 1 to 30 tokens with separators anywhere; a third of them cut off."""
+    generator = torch.Generator().manual_seed(0)
+    answers = []
+    for _ in range(num_answers):
+        length = int(torch.randint(1, 31, (), generator=generator))
+        tokens = torch.tensor([5, 6, 7, 9])
+        answer = tokens[torch.randint(0, 4, (length,), generator=generator)].tolist()
+        if torch.rand((), generator=generator) < 0.67:
+            answer.append(1)
+        answers.append(answer)
+    return answers
+
+
+def make_inputs(answers: list[list[int]], extra_padding: int = 0) -> dict[str, Any]:
+    """Arguments of `compute_advantages`; what an answer gets depends on its tokens alone."""
+    steps, action_mask = lay_out(answers, [2 + len(a) % 3 for a in answers], extra_padding)
+    step_rewards = torch.full(steps.mask_BS.shape, NAN)
+    kl_rows = []
+    for row, answer in enumerate(answers):
+        generator = torch.Generator().manual_seed(hash(tuple(answer)))
+        count = int(steps.mask_BS[row].sum())
+        step_rewards[row, :count] = torch.rand(count, generator=generator) * 2 - 1
+        kl_rows.append(torch.randn(len(answer), generator=generator).tolist())
+    solved = torch.tensor([float(len(answer) % 2) for answer in answers])
+    solved[: len(solved) // GROUP_SIZE // 2 * GROUP_SIZE] = NAN
+    return {
+        "step_rewards_BS": step_rewards,
+        "steps": steps,
+        "verifiable_reward_B": solved,
+        "kl_BA": place(kl_rows, action_mask),
+        "action_mask_BA": action_mask,
+    }
+
+
+def settings_with(convention: str = "openrlhf", **changes: Any) -> AdvantageSettings:
+    values = {"group_size": GROUP_SIZE, "kl_coef": 0.05, "baseline_length": 31}
+    return AdvantageSettings(**{**convention_settings(convention), **values, **changes})
+
+
+SETTINGS = {
+    "openrlhf": settings_with(),
+    "verl": settings_with("verl"),
+    "step": settings_with(reward_baseline="step", credit_assignment="sum"),
+    "paper": settings_with(reward_baseline="return", credit_assignment="min"),
+    "verl with mask": settings_with("verl", mask_separator=True, reward_mode="PRM"),
+    "none": settings_with(reward_baseline="none", credit_assignment="mean", normalize=False),
+    "VR": settings_with(reward_mode="VR", verifiable_reward_range="minus_one_one"),
+    "reinforce token": settings_with(estimator="reinforce_baseline", process_reward_coef=0.3),
+    "reinforce return": settings_with("verl", estimator="reinforce_baseline"),
+    "gamma decay": settings_with(credit_assignment="gamma_decay", credit_gamma=0.9),
+    "group norm": settings_with(estimator="group_norm", reward_baseline="none"),
+    "group norm verl": settings_with("verl", estimator="group_norm", reward_baseline="none"),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_equals_the_plain_loop(name: str) -> None:
+    inputs = make_inputs(random_answers())
+    ours = compute_advantages(SETTINGS[name], **inputs).advantages_BA
+    expected = loop_advantages(SETTINGS[name], **inputs).float()
+    torch.testing.assert_close(ours, expected, atol=2e-5, rtol=2e-5)
+    assert ours[~inputs["action_mask_BA"]].eq(0).all()
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_padding_changes_nothing(name: str) -> None:
+    answers = random_answers()
+    inputs = make_inputs(answers)
+    padded = make_inputs(answers, extra_padding=7)
+    outside = ~padded["action_mask_BA"]
+    padded["kl_BA"] = padded["kl_BA"].masked_fill(outside, NAN)  # never to be read
+    padded["step_rewards_BS"] = torch.nn.functional.pad(padded["step_rewards_BS"], (0, 2))
+    padded["steps"] = pad_steps(padded["steps"], 2)
+    reference = compute_advantages(SETTINGS[name], **inputs)
+    result = compute_advantages(SETTINGS[name], **padded)
+    pad = torch.nn.functional.pad
+    torch.testing.assert_close(result.advantages_BA, pad(reference.advantages_BA, (0, 7)))
+    torch.testing.assert_close(result.returns_BA, pad(reference.returns_BA, (0, 7)))
+    torch.testing.assert_close(result.process_return_B, reference.process_return_B)
+
+
+def pad_steps(steps: StepSpans, count: int) -> StepSpans:
+    pad = torch.nn.functional.pad
+    return dataclasses.replace(
+        steps,
+        end_BS=pad(steps.end_BS, (0, count)),
+        mask_BS=pad(steps.mask_BS, (0, count)),
+        content_tokens_BS=pad(steps.content_tokens_BS, (0, count)),
+    )
+
+
+def take_rows(inputs: dict[str, Any], rows: list[int]) -> dict[str, Any]:
+    taken: dict[str, Any] = {
+        name: value[rows] for name, value in inputs.items() if isinstance(value, Tensor)
+    }
+    steps = inputs["steps"]
+    fields = {field.name: getattr(steps, field.name)[rows] for field in dataclasses.fields(steps)}
+    return {**taken, "steps": StepSpans(**fields)}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_order_of_prompts_and_of_answers_changes_nothing(name: str) -> None:
+    inputs = make_inputs(random_answers())
+    order = [group * GROUP_SIZE + place for group in (3, 0, 5, 1, 4, 2) for place in (2, 0, 3, 1)]
+    whole = compute_advantages(SETTINGS[name], **inputs).advantages_BA
+    shuffled = compute_advantages(SETTINGS[name], **take_rows(inputs, order)).advantages_BA
+    torch.testing.assert_close(shuffled, whole[order], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_splitting_into_groups_changes_nothing_but_whitening(name: str) -> None:
+    settings = dataclasses.replace(SETTINGS[name], normalize=False)
+    inputs = make_inputs(random_answers())
+    whole = compute_advantages(settings, **inputs).advantages_BA
+    pieces = [
+        compute_advantages(
+            settings, **take_rows(inputs, list(range(start, start + GROUP_SIZE)))
+        ).advantages_BA
+        for start in range(0, len(whole), GROUP_SIZE)
+    ]
+    torch.testing.assert_close(torch.cat(pieces), whole)
+
+
+def one_group(answers: list[list[int]], rewards: list[list[float]], **changes: Any) -> Advantages:
+    """Process rewards alone, no KL, no mask, no whitening."""
+    steps, action_mask = lay_out(answers, [2] * len(answers))
+    width = max(map(len, rewards))
+    settings = {"reward_mode": "PRM", "mask_separator": False, "normalize": False, **changes}
+    return compute_advantages(
+        AdvantageSettings(group_size=len(answers), kl_coef=0.0, **settings),
+        step_rewards_BS=torch.tensor([row + [NAN] * (width - len(row)) for row in rewards]),
+        steps=steps,
+        verifiable_reward_B=torch.full((len(answers),), NAN),
+        kl_BA=None,
+        action_mask_BA=action_mask,
+    )
+
+
+@pytest.mark.parametrize("outcome", [0.4, -0.4])
+def test_step_baseline_is_biased_by_the_number_of_steps_and_the_others_are_not(
+    outcome: float,
+) -> None:
+    # The same text in two steps (blank line, token 9) and in one (line feed, token 7), worth the same.
+    answers, rewards = [[5, 5, 9, 5, 5, 1], [5, 5, 7, 5, 5, 1]], [[outcome] * 2, [outcome]]
+
+    def first_advantages(**changes: Any) -> list[float]:
+        result = one_group(answers, rewards, **changes)
+        torch.testing.assert_close(result.process_return_B, torch.tensor([outcome, outcome]))
+        return result.advantages_BA[:, 1].tolist()
+
+    # Two steps pay outcome / 1 each, so their sum is outcome - 2 * outcome; one step pays outcome / 2.
+    # Where outcomes are positive the policy learns to avoid blank lines, where negative to add them.
+    step = first_advantages(reward_baseline="step")
+    assert step == pytest.approx([-outcome, outcome / 2])
+    # Tokens of content: 4 in the first, 5 in the second (the line feed is content, the blank line is
+    # not, as published), each pays outcome / 6.
+    token = first_advantages(reward_baseline="token")
+    assert token == pytest.approx([outcome - 4 * outcome / 6, outcome - 5 * outcome / 6])
+    # The two steps of the first earn outcome / 2 at 3 and 6 of 6 tokens, the second outcome at 6 of
+    # 6: sums of returns 4.5 and 6 times the outcome, over N = 12.
+    by_return = first_advantages(reward_baseline="return", baseline_length=12)
+    assert by_return == pytest.approx([outcome - outcome * 6 / 12, outcome - outcome * 4.5 / 12])
+
+
+def test_empty_steps_pay_no_token_baseline() -> None:
+    # Steps of 0, 0 and 1 tokens against one of 1 token and the same outcome 0.6: the rate for the
+    # first is 0.6 / 2, paid by its third step alone.
+    result = one_group([[9, 9, 5, 1], [5, 1]], [[0.6] * 3, [0.6]], reward_baseline="token")
+    assert result.token_rewards_BA[0, 1:5].tolist() == pytest.approx([0.2, 0.2, 0, 0.2 - 0.3])
+
+
+def test_two_hundred_steps() -> None:
+    answers = [[5, 9] * 199 + [5, 1], [5, 1]]
+    result = one_group(answers, [[0.5] * 200, [0.5]], reward_baseline="none")
+    assert result.process_return_B.tolist() == pytest.approx([0.5, 0.5])
+    assert result.advantages_BA[0, 1].item() == pytest.approx(0.5)
+    assert result.advantages_BA[0, 400].item() == pytest.approx(0.5 / 200)
+
+
+def test_answers_worth_the_same_have_no_advantage() -> None:
+    answers, rewards = [[5, 5, 9, 5, 1]] * 3, [[0.3, 0.3]] * 3
+    for changes in (
+        {"reward_baseline": "step"},
+        {"estimator": "group_norm", "reward_baseline": "none", "credit_assignment": "min"},
+    ):
+        first = one_group(answers, rewards, **changes).advantages_BA[:, 1]
+        torch.testing.assert_close(first, torch.zeros(3), atol=1e-4, rtol=0)
+
+
+def test_leave_one_out_rewards_sum_to_zero_in_every_group() -> None:
+    inputs = make_inputs(random_answers())
+    settings = settings_with(reward_mode="VR", kl_coef=0.0, normalize=False, mask_separator=False)
+    rewards_B = compute_advantages(settings, **inputs).token_rewards_BA.sum(1)
+    assert rewards_B.abs().max() > 0.1
+    torch.testing.assert_close(
+        rewards_B.view(-1, GROUP_SIZE).sum(1), torch.zeros(6), atol=1e-6, rtol=0
+    )
+
+
+@pytest.mark.parametrize("convention", ["openrlhf", "verl"])
+@pytest.mark.parametrize("value_range", ["minus_one_zero", "zero_one", "minus_one_one"])
+def test_unanswered_prompts_contribute_exactly_zero(convention: str, value_range: str) -> None:
+    inputs = make_inputs(random_answers())
+    unanswered = inputs["verifiable_reward_B"].isnan()
+    assert unanswered.any() and not unanswered.all()
+    settings = settings_with(
+        convention,
+        reward_mode="VR",
+        kl_coef=0.0,
+        normalize=False,
+        verifiable_reward_range=value_range,
+    )
+    result = compute_advantages(settings, **inputs)
+    assert result.advantages_BA[unanswered].eq(0).all()
+    assert result.advantages_BA[~unanswered].ne(0).any()
+    assert result.process_return_B.eq(0).all()
+    both = dataclasses.replace(settings, reward_mode="PRMVR")
+    process_only = dataclasses.replace(settings, reward_mode="PRM")
+    torch.testing.assert_close(
+        compute_advantages(both, **inputs).advantages_BA[unanswered],
+        compute_advantages(process_only, **inputs).advantages_BA[unanswered],
+        atol=0,
+        rtol=0,
+    )
+
+
+def test_range_of_the_verifiable_reward_matters_only_where_it_shares_the_baseline() -> None:
+    inputs = make_inputs(random_answers())
+    for convention, matters in (("openrlhf", False), ("verl", True)):
+        first, second = (
+            compute_advantages(
+                settings_with(convention, verifiable_reward_range=value_range, normalize=False),
+                **inputs,
+            ).advantages_BA
+            for value_range in ("minus_one_zero", "zero_one")
+        )
+        assert torch.allclose(first, second, atol=1e-5) != matters
+
+
+def test_modes() -> None:
+    inputs = make_inputs(random_answers())
+    solved = inputs["verifiable_reward_B"]
+    process = compute_advantages(settings_with(reward_mode="PRM"), **inputs).advantages_BA
+    flipped = {**inputs, "verifiable_reward_B": 1 - solved}
+    assert torch.equal(
+        process, compute_advantages(settings_with(reward_mode="PRM"), **flipped).advantages_BA
+    )
+    verifiable = compute_advantages(settings_with(reward_mode="VR"), **inputs)
+    without_prm = {**inputs, "step_rewards_BS": None}
+    assert torch.equal(
+        verifiable.advantages_BA,
+        compute_advantages(settings_with(reward_mode="VR"), **without_prm).advantages_BA,
+    )
+    with pytest.raises(ValueError, match="reward_mode PRMVR needs step rewards"):
+        compute_advantages(settings_with(), **without_prm)
+
+
+def test_bad_rewards_are_refused_with_their_answers() -> None:
+    inputs = make_inputs(random_answers())
+    step_rewards = inputs["step_rewards_BS"].clone()
+    step_rewards[9, 0] = NAN
+    with pytest.raises(ValueError, match=r"NaN or infinity for the answers \[9\] of 24"):
+        compute_advantages(settings_with(), **{**inputs, "step_rewards_BS": step_rewards})
+
+    kl = inputs["kl_BA"].clone()
+    kl[5] = torch.where(inputs["action_mask_BA"][5], float("inf"), 0.0)
+    with pytest.raises(ValueError, match=r"KL divergence must be finite.*answers \[5\]"):
+        compute_advantages(settings_with(), **{**inputs, "kl_BA": kl})
+
+    solved = inputs["verifiable_reward_B"].clone()
+    solved[1], solved[-1] = 1.0, -1.0  # the first group is otherwise unknown
+    with pytest.raises(ValueError, match=r"NaN for all answers.*\[0, 1, 2, 3, 23\]"):
+        compute_advantages(settings_with(), **{**inputs, "verifiable_reward_B": solved})
+
+
+def test_incomplete_groups_are_refused() -> None:
+    inputs = take_rows(make_inputs(random_answers()), list(range(6)))
+    with pytest.raises(ValueError, match="multiple of group_size 4, got 6"):
+        compute_advantages(settings_with(), **inputs)
+
+
+def test_inputs_are_left_alone() -> None:
+    inputs = make_inputs(random_answers())
+    before = {name: value.clone() for name, value in inputs.items() if isinstance(value, Tensor)}
+    for settings in SETTINGS.values():
+        compute_advantages(settings, **inputs)
+    for name, value in before.items():
+        torch.testing.assert_close(inputs[name], value, atol=0, rtol=0, equal_nan=True)
+
+
+def test_kl_is_not_read_where_its_coefficient_is_zero() -> None:
+    settings = settings_with(group_size=3, kl_coef=0.0)
+    result, action_mask = six_answer_advantages(settings)
+    assert result.advantages_BA[action_mask].isfinite().all()

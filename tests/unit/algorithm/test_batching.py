@@ -1,0 +1,74 @@
+"""Batches keep to the token budget, hold every row once, and are dealt evenly to the ranks."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from pure_rlhf.algorithm.batching import plan_batches
+
+
+def cost(batch: list[int], lengths: list[int]) -> int:
+    return len(batch) * max(lengths[row] for row in batch)
+
+
+def test_documented_example() -> None:
+    assert plan_batches([10, 90, 12, 100], max_tokens=200) == [[3, 1], [2, 0]]
+
+
+def test_a_row_longer_than_the_budget_is_alone() -> None:
+    assert plan_batches([10, 500, 10], max_tokens=30) == [[1], [0, 2]]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rules_hold_for_random_lengths(seed: int) -> None:
+    generator = random.Random(seed)
+    num_ranks = generator.randint(1, 4)
+    lengths = [generator.randint(5, 400) for _ in range(num_ranks * generator.randint(2, 30))]
+    max_tokens = generator.choice([800, 2000, 10_000])
+    batches = plan_batches(lengths, max_tokens=max_tokens, num_ranks=num_ranks)
+    assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
+    assert all(len(batch) == 1 or cost(batch, lengths) <= max_tokens for batch in batches)
+    assert len(batches) >= num_ranks
+    assert len(batches) % num_ranks == 0
+
+
+@pytest.mark.parametrize("num_ranks", [2, 4])
+def test_ranks_get_about_the_same_number_of_tokens(num_ranks: int) -> None:
+    generator = random.Random(1)
+    lengths = [int(generator.lognormvariate(5, 0.6)) + 1 for _ in range(256)]
+    batches = plan_batches(lengths, max_tokens=4000, num_ranks=num_ranks)
+    per_rank = len(batches) // num_ranks
+    parts = [batches[rank * per_rank : (rank + 1) * per_rank] for rank in range(num_ranks)]
+    costs = [sum(cost(batch, lengths) for batch in part) for part in parts]
+    assert max(costs) <= 1.1 * min(costs)
+    for part in parts:
+        part_costs = [cost(batch, lengths) for batch in part]
+        assert part_costs == sorted(part_costs, reverse=True)
+
+
+def test_rows_of_one_length_are_shared_out_although_one_batch_would_hold_them() -> None:
+    batches = plan_batches([100] * 64, max_tokens=10_000, num_ranks=2)
+    assert [len(batch) for batch in batches] == [32, 32]
+
+
+def test_similar_lengths_share_a_batch() -> None:
+    assert sorted(map(sorted, plan_batches([9, 80, 10, 81], max_tokens=162))) == [[0, 2], [1, 3]]
+
+
+def test_too_few_rows_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"4 ranks need 4 batches.*only 3 rows"):
+        plan_batches([5, 5, 5], max_tokens=100, num_ranks=4)
+    with pytest.raises(ValueError, match=r"2 ranks need 4 batches of at most 10 tokens.*only 3"):
+        plan_batches([9, 9, 9], max_tokens=10, num_ranks=2)
+    with pytest.raises(ValueError, match="only 0 rows"):
+        plan_batches([], max_tokens=10)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "max_tokens", "num_ranks"), [([0, 3], 10, 1), ([3], 0, 1), ([3], 10, 0)]
+)
+def test_numbers_below_one_are_refused(lengths: list[int], max_tokens: int, num_ranks: int) -> None:
+    with pytest.raises(ValueError, match="must be >= 1"):
+        plan_batches(lengths, max_tokens=max_tokens, num_ranks=num_ranks)

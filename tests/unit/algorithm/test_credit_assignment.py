@@ -1,0 +1,172 @@
+"""Each credit assignment against numbers worked out by hand, and its limits."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from pure_rlhf.algorithm.credit_assignment import CREDIT_ASSIGNMENTS, assign_credit
+
+NAN = float("nan")
+
+
+def credit(rewards: list[float], method: str, **settings: float) -> list[float]:
+    row = torch.tensor([rewards])
+    mask = torch.ones_like(row, dtype=torch.bool)
+    return assign_credit(row, mask, method=method, **settings)[0].tolist()
+
+
+def random_batch(num_steps: int = 12) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    rewards = torch.rand(20, num_steps, generator=generator) * 2 - 1
+    counts = torch.randint(1, num_steps + 1, (20, 1), generator=generator)
+    return rewards, torch.arange(num_steps) < counts
+
+
+@pytest.mark.parametrize(
+    ("rewards", "temperature", "expected_sum"),
+    [
+        ([0.8, -0.4], 0.1, -0.39999263),
+        ([0.9, 0.8, -0.6, 0.7], 0.1, -0.599995),
+        ([0.9, 0.8, -0.6, 0.7], 1.0, -0.00639),
+        ([0.9, 0.8, -0.6, 0.7], 0.01, -0.6),
+        ([0.2, 0.1, 0.0], 0.1, 0.042479),
+    ],
+)
+def test_softmin_sums(rewards: list[float], temperature: float, expected_sum: float) -> None:
+    total = sum(credit(rewards, "softmin", temperature=temperature))
+    assert total == pytest.approx(expected_sum, abs=2e-6)
+
+
+def test_softmin_credits() -> None:
+    # exp(-0.8 / 0.1) : exp(0.4 / 0.1) = 1 : e^12, so 0.8 / (1 + e^12) and -0.4 / (1 + e^-12).
+    assert credit([0.8, -0.4], "softmin") == pytest.approx([4.9153e-06, -0.39999754], rel=1e-4)
+    # Weights e^-2 : e^-1 : 1. The middle step earns more than the better first one.
+    assert credit([0.2, 0.1, 0.0], "softmin") == pytest.approx([0.018006, 0.024473, 0], abs=1e-6)
+    # T = 1 / ln 3 makes the weights 3^-0.5 : 3^0.5 = 1 : 3.
+    assert credit([0.5, -0.5], "softmin", temperature=0.9102392266) == pytest.approx(
+        [0.125, -0.375]
+    )
+
+
+def test_the_other_methods() -> None:
+    rewards = [0.8, -0.4, 0.6, -0.4]
+    assert credit(rewards, "sum") == pytest.approx(rewards)
+    assert credit(rewards, "mean") == pytest.approx([0.2, -0.1, 0.15, -0.1])
+    assert credit(rewards, "min") == pytest.approx([0, -0.4, 0, 0])  # the first of equal minima
+    # gamma = 0.5: G_4 = -0.4, G_3 = 0.6 - 0.2 = 0.4, G_2 = -0.4 + 0.2 = -0.2, G_1 = 0.8 - 0.1 = 0.7;
+    # the credits are 0.7 + 0.2, -0.2 - 0.4, 0.4 + 0.4, -0.4.
+    assert credit(rewards, "gamma_decay", gamma=0.5) == pytest.approx([0.9, -0.6, 0.8, -0.4])
+    assert credit(rewards, "gamma_decay", gamma=1.0) == pytest.approx(rewards)
+
+
+def test_suffix_sums_of_min_are_the_returns_of_the_paper() -> None:
+    rewards, mask = random_batch()
+    credits = assign_credit(rewards, mask, method="min")
+    for row in range(len(rewards)):
+        existing = rewards[row, mask[row]].tolist()
+        worst = existing.index(min(existing))
+        for step in range(len(existing)):
+            expected = min(existing[step:]) if step <= worst else 0.0
+            assert credits[row, step:].sum().item() == pytest.approx(expected)
+
+
+def test_softmin_becomes_min_as_temperature_goes_to_zero() -> None:
+    rewards, mask = random_batch()
+    softmin = assign_credit(rewards, mask, method="softmin", temperature=1e-5)
+    torch.testing.assert_close(softmin, assign_credit(rewards, mask, method="min"))
+
+
+def test_softmin_becomes_mean_as_temperature_goes_to_infinity() -> None:
+    rewards, mask = random_batch()
+    softmin = assign_credit(rewards, mask, method="softmin", temperature=1e6)
+    torch.testing.assert_close(softmin, assign_credit(rewards, mask, method="mean"))
+
+
+def test_sum_of_softmin_lies_between_min_and_mean() -> None:
+    rewards, mask = random_batch()
+    totals = {
+        method: assign_credit(rewards, mask, method=method).sum(1)
+        for method in ("min", "softmin", "mean")
+    }
+    assert (totals["min"] <= totals["softmin"] + 1e-6).all()
+    assert (totals["softmin"] <= totals["mean"] + 1e-6).all()
+
+
+@pytest.mark.parametrize("method", CREDIT_ASSIGNMENTS)
+def test_padding_batch_order_and_split_change_nothing(method: str) -> None:
+    rewards, mask = random_batch()
+    whole = assign_credit(rewards, mask, method=method, gamma=0.9)
+    wider = assign_credit(
+        torch.nn.functional.pad(rewards, (0, 5), value=NAN),
+        torch.nn.functional.pad(mask, (0, 5)),
+        method=method,
+        gamma=0.9,
+    )
+    torch.testing.assert_close(wider, torch.nn.functional.pad(whole, (0, 5)))
+    backwards = assign_credit(rewards.flip(0), mask.flip(0), method=method, gamma=0.9)
+    torch.testing.assert_close(backwards, whole.flip(0))
+    pieces = [
+        assign_credit(rewards[start : start + 3], mask[start : start + 3], method=method, gamma=0.9)
+        for start in range(0, len(rewards), 3)
+    ]
+    torch.testing.assert_close(torch.cat(pieces), whole)
+    assert whole[~mask].eq(0).all()
+
+
+@pytest.mark.parametrize("method", CREDIT_ASSIGNMENTS)
+def test_one_step_is_worth_its_reward(method: str) -> None:
+    assert credit([-0.3], method, gamma=0.5) == pytest.approx([-0.3])
+
+
+@pytest.mark.parametrize(
+    ("method", "expected_sum"),
+    # 200 equal rewards r = -0.25. gamma_decay: r (1 - 0.5^200) / (1 - 0.5) = 2 r.
+    [("softmin", -0.25), ("min", -0.25), ("mean", -0.25), ("sum", -50), ("gamma_decay", -0.5)],
+)
+def test_two_hundred_equal_steps(method: str, expected_sum: float) -> None:
+    credits = credit([-0.25] * 200, method, gamma=0.5)
+    assert sum(credits) == pytest.approx(expected_sum, rel=1e-4)
+    if method in ("softmin", "mean"):
+        assert credits == pytest.approx([-0.25 / 200] * 200)
+
+
+def test_extreme_temperatures_stay_finite() -> None:
+    for temperature in (1e-30, 1e30):
+        assert all(
+            map(torch.isfinite, torch.tensor(credit([1, -1], "softmin", temperature=temperature)))
+        )
+
+
+def test_bfloat16_rewards_give_float32_credit() -> None:
+    rewards = torch.tensor([[0.5, -0.5]], dtype=torch.bfloat16)
+    result = assign_credit(rewards, torch.ones(1, 2, dtype=torch.bool), method="sum")
+    assert result.dtype == torch.float32
+
+
+@pytest.mark.parametrize("bad", [NAN, float("inf"), -float("inf")])
+def test_a_reward_that_is_not_finite_is_refused_with_its_answer(bad: float) -> None:
+    rewards, mask = random_batch()
+    rewards[3, 0] = rewards[7, 0] = bad
+    rewards[5, :] = torch.where(mask[5], rewards[5], bad)  # no step there: no complaint
+    with pytest.raises(ValueError, match=r"answers \[3, 7\] of 20"):
+        assign_credit(rewards, mask, method="softmin")
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "message"),
+    [
+        ("max", {}, "must be one of softmin, min, sum, gamma_decay, mean, got 'max'"),
+        ("softmin", {"temperature": 0.0}, "credit_temperature must be > 0, got 0.0"),
+        ("softmin", {"temperature": -1.0}, "credit_temperature must be > 0, got -1.0"),
+        ("softmin", {"temperature": NAN}, "credit_temperature must be > 0, got nan"),
+        ("gamma_decay", {"gamma": 0.0}, r"credit_gamma must be in \(0, 1\], got 0.0"),
+        ("gamma_decay", {"gamma": 1.5}, r"credit_gamma must be in \(0, 1\], got 1.5"),
+    ],
+)
+def test_settings_out_of_range_are_refused(
+    method: str, settings: dict[str, float], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        credit([0.1, 0.2], method, **settings)

@@ -1,0 +1,158 @@
+"""The metric table, and the rollout metrics on batches small enough to compute by hand."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from pure_rlhf.algorithm.metrics import METRICS, check_declared, rollout_metrics
+from pure_rlhf.types import StepSpans
+
+NAN = math.nan
+
+
+def batch(**changes: Any) -> dict[str, Any]:
+    """Two prompts with two answers each; 2, 1, 3 and 2 steps; the second prompt has no known answer."""
+    mask = torch.tensor([[1, 1, 0], [1, 0, 0], [1, 1, 1], [1, 1, 0]]).bool()
+    steps = StepSpans(
+        end_BS=torch.tensor([[1, 3, 0], [2, 0, 0], [0, 1, 2], [1, 2, 0]]),
+        mask_BS=mask,
+        content_tokens_BS=torch.tensor([[1, 1, 0], [2, 0, 0], [0, 0, 1], [4, 2, 0]]),
+        truncated_B=torch.tensor([False, False, False, True]),
+    )
+    arguments: dict[str, Any] = {
+        "steps": steps,
+        "step_rewards_BS": torch.tensor(
+            [[0.8, -0.4, 9.0], [0.5, 9.0, 9.0], [0.1, 0.1, -0.3], [-0.2, 0.6, 9.0]]
+        ),
+        "process_return_B": torch.tensor([-0.4, 0.5, -0.3, -0.2]),
+        "verifiable_reward_B": torch.tensor([1.0, 0.0, NAN, NAN]),
+        "response_length_B": torch.tensor([4, 3, 3, 8]),
+        "truncated_B": torch.tensor([False, False, False, True]),
+        "action_mask_BA": torch.tensor([[1, 1, 0], [1, 0, 0], [0, 0, 0], [1, 0, 0]]).bool(),
+        "kl_BA": torch.tensor([[0.1, 0.3, 5.0], [0.2, 5.0, 5.0], [5.0, 5.0, 5.0], [0.2, 5.0, 5.0]]),
+        "policy_log_probs_BA": -torch.tensor(
+            [[1.0, 2.0, 9.0], [3.0, 9.0, 9.0], [9.0] * 3, [1.0, 9.0, 9.0]]
+        ),
+        "engine_log_probs_BA": -torch.tensor(
+            [[1.1, 1.9, 0.0], [3.0, 0.0, 0.0], [0.0] * 3, [1.4, 0.0, 0.0]]
+        ),
+        "group_size": 2,
+    }
+    return arguments | changes
+
+
+def test_values_by_hand() -> None:
+    expected = {
+        "rollout/num_answers": 4,
+        "rollout/response_length": 4.5,
+        "rollout/response_length_correct": 4,
+        "rollout/response_length_wrong": 3,
+        "rollout/truncated_frac": 0.25,
+        "policy/kl_reference": 0.2,
+        "pure/steps_per_answer": 2,
+        "pure/single_step_frac": 0.25,
+        "pure/tokens_per_step": 11 / 8,
+        "pure/empty_step_frac": 2 / 8,
+        "pure/worst_step_position": (1 + 1 + 0) / 3,
+        "reward/step_reward": (0.8 - 0.4 + 0.5 + 0.1 + 0.1 - 0.3 - 0.2 + 0.6) / 8,
+        "reward/worst_step": (-0.4 + 0.5 - 0.3 - 0.2) / 4,
+        "reward/process_return": -0.1,
+        "reward/process_return_std": (0.45 + 0.05) / 2,
+        "reward/answered_frac": 0.5,
+        "reward/verifiable_accuracy": 0.5,
+        "reward/prm_verifier_agreement": 0.0,
+        "reward/false_positive_frac": 0.5,
+        "reward/no_signal_group_frac": 0.0,
+        "reward/group_pass_frac": 1.0,
+        "sync/log_prob_gap": (0.1 + 0.1 + 0.0 + 0.4) / 4,
+        "sync/log_prob_gap_max": 0.4,
+    }
+    metrics = rollout_metrics(**batch())
+    assert metrics == pytest.approx(expected, abs=1e-6)
+
+
+def test_every_emitted_key_is_declared() -> None:
+    check_declared(rollout_metrics(**batch()))
+    check_declared(["eval/held_out/pass@1", "timing/step"])
+
+
+@pytest.mark.parametrize("key", ["reward/proces_return", "eval/a/b/pass@1", "eval/pass@1", ""])
+def test_undeclared_key_is_named(key: str) -> None:
+    with pytest.raises(KeyError, match="undeclared"):
+        check_declared(["timing/step", key])
+
+
+def test_without_prm_and_without_answers_nothing_is_nan() -> None:
+    metrics = rollout_metrics(
+        **batch(
+            step_rewards_BS=None,
+            process_return_B=torch.zeros(4),
+            verifiable_reward_B=torch.full((4,), NAN),
+            kl_BA=None,
+            engine_log_probs_BA=None,
+        )
+    )
+    assert all(math.isfinite(value) for value in metrics.values())
+    assert metrics["reward/answered_frac"] == 0
+    assert metrics["reward/no_signal_group_frac"] == 1
+    absent = {
+        "reward/process_return", "reward/step_reward", "reward/worst_step", "pure/worst_step_position",
+        "reward/verifiable_accuracy", "reward/prm_verifier_agreement", "reward/group_pass_frac",
+        "policy/kl_reference", "sync/log_prob_gap", "rollout/response_length_correct",
+    }  # fmt: skip
+    assert not absent & set(metrics)
+
+
+def test_no_action_token_means_no_token_metric() -> None:
+    metrics = rollout_metrics(**batch(action_mask_BA=torch.zeros(4, 3, dtype=torch.bool)))
+    assert not {"policy/kl_reference", "sync/log_prob_gap", "sync/log_prob_gap_max"} & set(metrics)
+
+
+def test_nan_of_the_engine_is_absent_not_nan() -> None:
+    metrics = rollout_metrics(**batch(engine_log_probs_BA=torch.full((4, 3), NAN)))
+    assert not [key for key, value in metrics.items() if not math.isfinite(value)]
+
+
+def test_group_without_signal() -> None:
+    """The first group earns the same everywhere, the second differs in the verifier only."""
+    metrics = rollout_metrics(
+        **batch(
+            process_return_B=torch.full((4,), 0.5),
+            verifiable_reward_B=torch.tensor([1.0, 1.0, 0.0, 1.0]),
+        )
+    )
+    assert metrics["reward/no_signal_group_frac"] == 0.5
+    assert metrics["reward/group_pass_frac"] == 1.0
+
+
+def test_order_of_groups_does_not_matter() -> None:
+    order = torch.tensor([2, 3, 0, 1])
+    arguments = batch()
+    steps = arguments["steps"]
+    shuffled = {
+        key: value[order] if isinstance(value, torch.Tensor) else value
+        for key, value in arguments.items()
+    }
+    shuffled["steps"] = StepSpans(
+        end_BS=steps.end_BS[order],
+        mask_BS=steps.mask_BS[order],
+        content_tokens_BS=steps.content_tokens_BS[order],
+        truncated_B=steps.truncated_B[order],
+    )
+    assert rollout_metrics(**shuffled) == pytest.approx(rollout_metrics(**arguments))
+
+
+def test_uneven_groups_are_refused() -> None:
+    with pytest.raises(ValueError, match="4 answers do not form groups of 3"):
+        rollout_metrics(**batch(group_size=3))
+
+
+def test_table_is_complete() -> None:
+    for key, metric in METRICS.items():
+        assert key == metric.key
+        assert metric.meaning and metric.bad_sign
+        assert "/" in key
