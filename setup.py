@@ -22,6 +22,14 @@ setup(
     python_requires=">=3.11,<3.13",
     packages=find_packages(include=["pure_rlhf*", "prm_training*", "evaluation*", "examples*"]),
     install_requires=requirements("requirements.txt"),
-    extras_require={"gpu": requirements("requirements-gpu.txt"), "cpu": requirements("requirements-cpu.txt")},
-    entry_points={"console_scripts": ["pure-rlhf-train = pure_rlhf.cli.train_pure:main"]},
+    extras_require={
+        "gpu": requirements("requirements-gpu.txt"),
+        "cpu": requirements("requirements-cpu.txt"),
+    },
+    entry_points={
+        "console_scripts": [
+            "pure-rlhf-train = pure_rlhf.cli.train_pure:main",
+            "pure-rlhf-report = pure_rlhf.cli.report:main",
+        ]
+    },
 )

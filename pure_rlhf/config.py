@@ -263,6 +263,10 @@ class PureConfig:
     """Weight of the verifiable reward."""
     verifiable_reward_range: Literal["minus_one_zero", "zero_one", "minus_one_one"] | None = None
     """What a wrong and a right answer earn."""
+    verifiable_reward_baseline: Literal["scalar", "shared"] | None = None
+    """scalar: centred in its group by itself; shared: under the baseline of the process rewards."""
+    kl_baselined: bool | None = None
+    """Whether the KL penalty is under the baseline too."""
     mask_separator: bool | None = None
     """Whether the advantage is 0 at separators and EOS."""
     normalize: bool | None = None
@@ -318,19 +322,25 @@ class PureConfig:
     def rollout_gpus(self) -> int:
         return self.vllm.num_engines * self.vllm.tensor_parallel_size
 
-
     def advantage_settings(self) -> AdvantageSettings:
         """The convention's settings, overridden by the flags that the user has set."""
+        if self.advantage_estimator == "group_norm" and self.reward_baseline is None:
+            baseline = "none"  # it centres by itself
+        else:
+            baseline = self.reward_baseline
         chosen = {
-            "reward_baseline": self.reward_baseline,
+            "reward_baseline": baseline,
             "process_reward_coef": self.process_reward_coef,
             "verifiable_reward_range": self.verifiable_reward_range,
+            "verifiable_reward_baseline": self.verifiable_reward_baseline,
+            "kl_baselined": self.kl_baselined,
             "mask_separator": self.mask_separator,
             "normalize": self.normalize,
             "kl_estimator": self.algo.kl.estimator,
         }
         return AdvantageSettings(
-            **convention_settings(self.convention) | {key: value for key, value in chosen.items() if value is not None},
+            **convention_settings(self.convention)
+            | {key: value for key, value in chosen.items() if value is not None},
             group_size=self.rollout.n_samples_per_prompt,
             reward_mode=self.reward_mode,
             credit_assignment=self.credit_assignment,

@@ -93,7 +93,13 @@ def _supply_flash_attn_helpers() -> None:
         lengths = attention_mask.sum(dim=-1, dtype=torch.int32)
         indices = attention_mask.flatten().nonzero().flatten()
         cumulative = torch.nn.functional.pad(lengths.cumsum(0, dtype=torch.int32), (1, 0))
-        return hidden_states.flatten(0, 1)[indices], indices, cumulative, int(lengths.max()), lengths
+        return (
+            hidden_states.flatten(0, 1)[indices],
+            indices,
+            cumulative,
+            int(lengths.max()),
+            lengths,
+        )
 
     def pad_input(hidden_states, indices, batch, seqlen):
         output = hidden_states.new_zeros(batch * seqlen, *hidden_states.shape[1:])

@@ -1,7 +1,8 @@
 """Prompts: from a JSON/JSONL/Parquet file or a Hugging Face data set to records, with errors a person can mend.
 
-A record keeps the bare problem, the rendered prompt, its token ids and the known answer (None where there is none: null,
-"null" or an empty string, as in PURE's published file, where 7,644 of 8,523 problems have no answer).
+A record keeps the bare problem, the rendered prompt, its token ids and the known answer (None where
+there is none: null, "null" or an empty string, as in PURE's published file, where 7,644 of 8,523
+problems have no answer).
 """
 
 from __future__ import annotations
@@ -84,7 +85,11 @@ def load_prompts(
     for number, row in enumerate(rows, start=1):
         _check_row(row, f"{source}, row {number}", input_key, label_key)
     prompts = [render(row[input_key]) for row in rows]
-    encoded = tokenizer(prompts, add_special_tokens=False)["input_ids"] if tokenizer else [[] for _ in prompts]
+    encoded = (
+        tokenizer(prompts, add_special_tokens=False)["input_ids"]
+        if tokenizer
+        else [[] for _ in prompts]
+    )
     records: list[PromptRecord] = []
     for row, prompt, token_ids in zip(rows, prompts, encoded, strict=True):
         if len(token_ids) <= max_tokens:
@@ -109,10 +114,14 @@ def _check_row(row: Any, where: str, input_key: str, label_key: str) -> None:
             f"{', '.join(map(repr, row))}: name the right ones with --data.input_key and --data.label_key"
         )
     if not isinstance(row[input_key], str) or not row[input_key].strip():
-        raise ValueError(f"{where}: column {input_key!r} must be a non-empty text, got {row[input_key]!r}")
+        raise ValueError(
+            f"{where}: column {input_key!r} must be a non-empty text, got {row[input_key]!r}"
+        )
 
 
-def prompt_renderer(template: str, apply_chat_template: bool, tokenizer: Any) -> Callable[[str], str]:
+def prompt_renderer(
+    template: str, apply_chat_template: bool, tokenizer: Any
+) -> Callable[[str], str]:
     """Problem -> prompt text, through the template and, where asked for, the tokenizer's chat template."""
 
     def render(question: str) -> str:
@@ -127,7 +136,11 @@ def prompt_renderer(template: str, apply_chat_template: bool, tokenizer: Any) ->
 
 
 def _open_text(path: Path) -> Any:
-    return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+    return (
+        gzip.open(path, "rt", encoding="utf-8")
+        if path.suffix == ".gz"
+        else path.open(encoding="utf-8")
+    )
 
 
 def _read_json(path: Path) -> list[Any]:
@@ -138,7 +151,9 @@ def _read_json(path: Path) -> list[Any]:
         try:
             return json.loads(text)
         except json.JSONDecodeError as error:
-            raise ValueError(f"{path} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}") from error
+            raise ValueError(
+                f"{path} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}"
+            ) from error
     return list(_parse_lines(text, path))
 
 
@@ -149,7 +164,9 @@ def _parse_lines(text: str, path: Path) -> Iterator[Any]:
             try:
                 yield json.loads(line)
             except json.JSONDecodeError as error:
-                raise ValueError(f"{path} is not JSON: line {number}, column {error.colno}: {error.msg}") from error
+                raise ValueError(
+                    f"{path} is not JSON: line {number}, column {error.colno}: {error.msg}"
+                ) from error
 
 
 def _read_parquet(path: Path) -> list[dict[str, Any]]:

@@ -102,7 +102,9 @@ def build(
         placement_group=_placement(config.rollout_gpus),
     )
     policy = group(PolicyWorker, "policy")
-    reference = group(undecorated(ReferenceModelActor), "reference") if config.uses_reference else None
+    reference = (
+        group(undecorated(ReferenceModelActor), "reference") if config.uses_reference else None
+    )
     prm = group(PrmWorker, "prm") if config.uses_prm else None
     trainer = (
         ray.remote(PureTrainer)
@@ -122,7 +124,9 @@ def build(
         strategy, config.actor.model_name_or_path, _update_steps(config, train_prompts), engines
     )
     if reference is not None:
-        loading += reference.async_init_model_from_pretrained(strategy, config.actor.model_name_or_path)
+        loading += reference.async_init_model_from_pretrained(
+            strategy, config.actor.model_name_or_path
+        )
     if prm is not None:
         loading += prm.async_init_model_from_pretrained(strategy, config.reward.model_name_or_path)
     ray.get(loading)

@@ -7,7 +7,14 @@ from typing import Any
 
 import ray
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 POLL_SECONDS = 0.5
 
@@ -25,7 +32,9 @@ SHOWN = (
 
 def describe(metrics: dict[str, float]) -> str:
     """One line for a person: the metrics of SHOWN that the step has."""
-    return "  ".join(f"{label} {form.format(metrics[key])}" for key, label, form in SHOWN if key in metrics)
+    return "  ".join(
+        f"{label} {form.format(metrics[key])}" for key, label, form in SHOWN if key in metrics
+    )
 
 
 def follow(trainer: Any, result: ray.ObjectRef) -> Any:
@@ -45,7 +54,9 @@ def follow(trainer: Any, result: ray.ObjectRef) -> Any:
         while not ray.wait([result], timeout=POLL_SECONDS)[0]:
             state = _state(trainer)
             line = f"{state['phase']}  {describe(state['metrics'])}"
-            progress.update(task, description=line, completed=state["step"], total=state["max_steps"])
+            progress.update(
+                task, description=line, completed=state["step"], total=state["max_steps"]
+            )
     return ray.get(result)
 
 

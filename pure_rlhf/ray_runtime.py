@@ -17,7 +17,9 @@ def start_ray(config: PureConfig) -> None:
     environment = {
         "TOKENIZERS_PARALLELISM": "true",
         "NCCL_DEBUG": os.environ.get("NCCL_DEBUG", "WARN"),
-        "PYTORCH_CUDA_ALLOC_CONF": os.environ.get("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True"),
+        "PYTORCH_CUDA_ALLOC_CONF": os.environ.get(
+            "PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True"
+        ),
     }
     runtime_env: dict[str, Any] = {"env_vars": environment}
     if cpu_host.is_cpu_host():
@@ -25,7 +27,11 @@ def start_ray(config: PureConfig) -> None:
         runtime_env["worker_process_setup_hook"] = cpu_host.RAY_SETUP_HOOK
     # Ray would otherwise hide the GPUs from a process that asks for none of them, such as the trainer.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    options: dict[str, Any] = {"runtime_env": runtime_env, "log_to_driver": config.verbose, "logging_level": logging.WARNING}
+    options: dict[str, Any] = {
+        "runtime_env": runtime_env,
+        "log_to_driver": config.verbose,
+        "logging_level": logging.WARNING,
+    }
     if not os.environ.get("RAY_ADDRESS"):
         options |= {
             "include_dashboard": True,
@@ -41,6 +47,8 @@ def start_ray(config: PureConfig) -> None:
                 "object_store_memory": 512 * 2**20,
             }
     context = ray.init(**options)
-    print(f"Ray dashboard: http://{context.dashboard_url}" if context.dashboard_url else "Ray dashboard: off")
-
-
+    print(
+        f"Ray dashboard: http://{context.dashboard_url}"
+        if context.dashboard_url
+        else "Ray dashboard: off"
+    )

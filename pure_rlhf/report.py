@@ -1,8 +1,8 @@
 """report.html from a run directory: self-contained, no network, made from whatever is there.
 
-Reads `config.json`, `metrics.jsonl`, `evaluation.json`, `rollouts/` and, where the run made its own PRM,
-`world/**/prm_evaluation.json`. A file that is missing or half-written is named in the page and costs only its part.
-`report_figures.py` draws the curves, `report_page.py` holds the page.
+Reads `config.json`, `metrics.jsonl`, `evaluation.json`, `rollouts/` and, where the run made its own
+PRM, `world/**/prm_evaluation.json`. A file that is missing or half-written is named in the page and
+costs only its part. `report_figures.py` draws the curves, `report_page.py` holds the page.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def read_run(path: Path) -> RunRecord:
 
 
 def run_facts(record: RunRecord) -> list[tuple[str, str]]:
-    """(name, value) of the facts in the header; a setting that the configuration lacks is left out."""
+    """(name, value) of the facts in the header, without those that the configuration lacks."""
     config = record.config.get("config", record.config)
     mode = _look_up(config, "reward_mode")
     wanted = [
@@ -123,7 +123,8 @@ def _read_rollouts(folder: Path, record: RunRecord) -> None:
     chosen = sorted({round(i * (len(files) - 1) / max(keep - 1, 1)) for i in range(keep)})
     if len(chosen) < len(files):
         record.notes.append(
-            f"Answers of {len(chosen)} evenly spaced steps of {len(files)} are shown; all are in rollouts/."
+            f"Answers of {len(chosen)} evenly spaced steps of {len(files)} are shown; "
+            "all are in rollouts/."
         )
     for index in chosen:
         digits = files[index].stem.removeprefix("step_")
@@ -148,7 +149,7 @@ def _read_object(path: Path, notes: list[str]) -> dict[str, Any]:
 
 
 def _read_lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
-    """The objects of a JSONL file; a torn last line is left out and said, so is any other bad line."""
+    """The objects of a JSONL file; a torn last line, or any bad line, is left out and said."""
     if not path.exists():
         notes.append(f"{path.name} is missing: there are no curves.")
         return []

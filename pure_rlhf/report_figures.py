@@ -1,4 +1,4 @@
-"""The curves of the report: which metrics stand together, and how they are drawn.
+"""The curves of the report, as Plotly figures.
 
 A card is drawn when at least one of its metrics is there; its caption comes from the metric table.
 """
@@ -6,69 +6,23 @@ A card is drawn when at least one of its metrics is there; its caption comes fro
 from __future__ import annotations
 
 import html
-import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
 
 from pure_rlhf.algorithm.metrics import METRICS
+from pure_rlhf.report_panels import PANELS, TIMING_PHASES, Panel
 
 COLORS = ("#2b6cb0", "#d9822b", "#2a9d6f", "#8b5fbf", "#c2454f", "#6b7a8f", "#b08d00", "#3aa6b9")
 VERDICT_COLORS = {"correct": "#2a9d6f", "wrong": "#c2454f"}
-TIMING_PHASES = (
-    "timing/generation", "timing/log_probs", "timing/score_prm", "timing/verify",
-    "timing/advantages", "timing/policy_update", "timing/weight_sync",
-)  # fmt: skip
 SMOOTH_FROM_STEPS = 40
 """Above this many steps a curve is drawn faintly, with its running mean on top."""
 SMOOTHING = 0.85
 
 Point = tuple[float, float]  # step, value
-
-
-@dataclass(frozen=True)
-class Panel:
-    """What one card shows; metrics of `right` use the right-hand axis."""
-
-    title: str
-    left: tuple[tuple[str, str], ...]  # (metric key, label)
-    right: tuple[tuple[str, str], ...] = ()
-    left_unit: str = ""
-    right_unit: str = ""
-    share: bool = False  # the left axis is 0 to 1
-    log: bool = False
-
-
-PANELS = (
-    Panel("Process reward", (("reward/process_return", "process return"), ("reward/step_reward", "step reward"),
-                             ("reward/worst_step", "worst step")),
-          (("reward/process_return_std", "spread within a prompt"),), "reward", "standard deviation"),
-    Panel("PRM against verifier", (("reward/prm_verifier_agreement", "agreement"),
-                                   ("reward/false_positive_frac", "PRM says right, verifier says wrong")),
-          left_unit="share", share=True),
-    Panel("Groups", (("reward/no_signal_group_frac", "prompts without signal"),
-                     ("reward/group_pass_frac", "prompts with a correct answer"),
-                     ("reward/answered_frac", "prompts with a known answer")), left_unit="share", share=True),
-    Panel("Divergence", (("policy/kl_reference", "KL to reference"), ("policy/kl", "KL to sampling policy")),
-          left_unit="nats"),
-    Panel("Length of an answer", (("rollout/response_length", "all"), ("rollout/response_length_correct", "correct"),
-                                  ("rollout/response_length_wrong", "wrong")), left_unit="tokens"),
-    Panel("Steps of an answer", (("pure/steps_per_answer", "steps per answer"),),
-          (("pure/tokens_per_step", "tokens per step"),), "steps", "tokens"),
-    Panel("Signs of reward hacking", (("pure/single_step_frac", "single step"), ("pure/empty_step_frac", "empty steps"),
-                                      ("reward/no_answer_frac", "no boxed answer"),
-                                      ("rollout/truncated_frac", "cut by the length limit"),
-                                      ("pure/worst_step_position", "position of worst step")),
-          left_unit="share", share=True),
-    Panel("Policy update", (("policy/loss", "loss"), ("policy/clip_ratio", "clipped tokens")),
-          (("policy/grad_norm", "gradient norm"),), "", "norm"),
-    Panel("Engine against policy", (("sync/log_prob_gap", "mean gap"), ("sync/log_prob_gap_max", "largest gap")),
-          left_unit="nats", log=True),
-)  # fmt: skip
 
 
 def figure_cards(
@@ -78,7 +32,10 @@ def figure_cards(
     cards = []
     accuracy = _accuracy_figure(metrics, evaluation)
     if accuracy is not None:
-        text = "Training: correct final answers among the verified samples. Held-out: greedy pass@1, 95 % interval."
+        text = (
+            "Training: correct final answers among the verified samples. "
+            "Held-out: greedy pass@1, 95 % interval."
+        )
         cards.append(("Accuracy", text, accuracy.to_json()))
     for panel in PANELS:
         figure = _panel_figure(panel, metrics)
@@ -231,8 +188,16 @@ def _add_curve(
     }
     mode = "lines+markers" if len(points) <= 20 else "lines"
     if smooth and len(points) > SMOOTH_FROM_STEPS:
-        figure.add_scatter(x=steps, y=values, line={"color": color, "width": 1}, opacity=0.25, yaxis=axis,
-                           mode="lines", showlegend=False, hoverinfo="skip")  # fmt: skip
+        figure.add_scatter(
+            x=steps,
+            y=values,
+            line={"color": color, "width": 1},
+            opacity=0.25,
+            yaxis=axis,
+            mode="lines",
+            showlegend=False,
+            hoverinfo="skip",
+        )
         values = _running_mean(values)
     figure.add_scatter(
         x=steps, y=values, name=label, line=style, mode=mode, yaxis=axis, marker={"size": 5}
@@ -285,22 +250,7 @@ def _caption(panel: Panel, metrics: Sequence[dict[str, Any]]) -> str:
     for key, label in panel.left + panel.right:
         if series(metrics, key):
             metric = METRICS[key]
-            meaning, bad_sign = escape(metric.meaning), escape(metric.bad_sign)
+            meaning, bad_sign = html.escape(metric.meaning), html.escape(metric.bad_sign)
             text = f"<b>{label}</b>: {meaning}. <span class=bad>Bad: {bad_sign}.</span>"
             parts.append(f"<li>{text}</li>")
     return f"<ul>{''.join(parts)}</ul>"
-
-
-def embed(value: Any) -> str:
-    """JSON that can stand inside a script element, whatever text it holds."""
-    return embed_json(json.dumps(value, ensure_ascii=False))
-
-
-def embed_json(text: str) -> str:
-    """The same for JSON that is already text."""
-    return text.replace("</", "<\\/").replace("<!--", "<\\!--").replace("\u2028", "\\u2028")
-
-
-def escape(value: Any) -> str:
-    """Text for HTML."""
-    return html.escape(str(value))

@@ -1,15 +1,18 @@
 """The page of the report: HTML, style and the script of the answer reader.
 
-Texts of models and prompts are untrusted: they reach the page as JSON and are placed with `textContent` only.
+Texts of models and prompts are untrusted: they reach the page as JSON and are placed with
+`textContent` only.
 """
+
+# ruff: noqa: E501, RUF001 (style sheet and script)
 
 from __future__ import annotations
 
+import html
+import json
 from typing import Any
 
 from plotly.offline import get_plotlyjs
-
-from pure_rlhf.report_figures import embed, embed_json, escape
 
 _COLUMNS = (
     ("pass@1", "pass@1", "{:.1%}"),
@@ -31,12 +34,12 @@ def render_page(
     rollouts: dict[int, list[dict[str, Any]]],
 ) -> str:
     """The whole page as one string; see `report_figures.figure_cards` for `cards`."""
-    figures = ",".join(embed_json(figure) for _, _, figure in cards)
+    figures = ",".join(_embed_json(figure) for _, _, figure in cards)
     return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{escape(name)} · PURE</title>
+<html lang="en"><head><meta charset="utf-8"><title>{_escape(name)} · PURE</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>{_STYLE}</style></head><body>
-<header><p class="kind">PURE training run</p><h1>{escape(name)}</h1>{_facts(facts)}</header>
+<header><p class="kind">PURE training run</p><h1>{_escape(name)}</h1>{_facts(facts)}</header>
 <main>
 {_notes(notes)}
 {_hero(evaluation)}
@@ -46,19 +49,19 @@ def render_page(
 {_reader(rollouts)}
 </main>
 <script>{get_plotlyjs()}</script>
-<script>const FIGURES = [{figures}]; const ROLLOUTS = {embed(rollouts)};</script>
+<script>const FIGURES = [{figures}]; const ROLLOUTS = {_embed(rollouts)};</script>
 <script>{_SCRIPT}</script>
 </body></html>
 """
 
 
 def _facts(facts: list[tuple[str, str]]) -> str:
-    items = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts)
+    items = "".join(f"<div><dt>{_escape(k)}</dt><dd>{_escape(v)}</dd></div>" for k, v in facts)
     return f"<dl>{items}</dl>"
 
 
 def _notes(notes: list[str]) -> str:
-    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    items = "".join(f"<li>{_escape(note)}</li>" for note in notes)
     return f"<aside class=notes><b>Notes</b><ul>{items}</ul></aside>" if notes else ""
 
 
@@ -91,7 +94,7 @@ def _evaluation_table(evaluation: dict[str, dict[str, Any]]) -> str:
                 low, high = result["ci95"]
                 text += f" <small>{low:.1%} to {high:.1%}</small>"
             cells.append(f"<td>{text}</td>")
-        rows.append(f"<tr><th>{escape(when)}</th>{''.join(cells)}</tr>")
+        rows.append(f"<tr><th>{_escape(when)}</th>{''.join(cells)}</tr>")
     return (
         "<section><h2>Held-out problems</h2><table><thead><tr><th></th>"
         f"{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
@@ -101,7 +104,7 @@ def _evaluation_table(evaluation: dict[str, dict[str, Any]]) -> str:
 
 def _curves(cards: list[tuple[str, str, str]]) -> str:
     items = "".join(
-        f"<figure><figcaption><h3>{escape(title)}</h3></figcaption><div class=plot id=plot-{index}></div>"
+        f"<figure><figcaption><h3>{_escape(title)}</h3></figcaption><div class=plot id=plot-{index}></div>"
         f"<details><summary>What this shows</summary>{caption}</details></figure>"
         for index, (title, caption, _) in enumerate(cards)
     )
@@ -112,7 +115,7 @@ def _prm_tables(prm_evaluations: dict[str, Any]) -> str:
     if not prm_evaluations:
         return ""
     tables = "".join(
-        f"<h3>{escape(file)}</h3>{_object_table(value)}" for file, value in prm_evaluations.items()
+        f"<h3>{_escape(file)}</h3>{_object_table(value)}" for file, value in prm_evaluations.items()
     )
     return f"<section><h2>Process reward model</h2>{tables}</section>"
 
@@ -121,7 +124,7 @@ def _object_table(value: Any) -> str:
     """Nested objects as nested tables; numbers rounded to four digits."""
     if isinstance(value, dict):
         rows = "".join(
-            f"<tr><th>{escape(key)}</th><td>{_object_table(item)}</td></tr>"
+            f"<tr><th>{_escape(key)}</th><td>{_object_table(item)}</td></tr>"
             for key, item in value.items()
         )
         return f"<table>{rows}</table>"
@@ -129,7 +132,7 @@ def _object_table(value: Any) -> str:
         return f"{len(value)} values"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return escape(value)
+    return _escape(value)
 
 
 def _reader(rollouts: dict[int, list[dict[str, Any]]]) -> str:
@@ -147,6 +150,19 @@ def _reader(rollouts: dict[int, list[dict[str, Any]]]) -> str:
 <div id=answers></div></section>"""
 
 
+def _embed(value: Any) -> str:
+    """JSON that can stand inside a script element, whatever text it holds."""
+    return _embed_json(json.dumps(value, ensure_ascii=False))
+
+
+def _embed_json(text: str) -> str:
+    return text.replace("</", "<\\/").replace("<!--", "<\\!--").replace("\u2028", "\\u2028")
+
+
+def _escape(value: Any) -> str:
+    return html.escape(str(value))
+
+
 _STYLE = """
 :root{--ink:#1f2a37;--soft:#5b6878;--line:#dfe5ec;--card:#fff;--page:#f4f6f9;--accent:#2b6cb0}
 *{box-sizing:border-box}
@@ -160,8 +176,7 @@ dt{font-size:11px;letter-spacing:.04em;opacity:.7}
 dd{margin:0;font-size:14px;font-weight:550;overflow-wrap:anywhere}
 main{max-width:1288px;margin:0 auto;padding:22px 24px 80px}
 section{margin:0 0 34px}
-h2{font-size:20px;margin:0 0 12px}
-h3{font-size:15px;margin:0}
+h2{font-size:20px;margin:0 0 12px} h3{font-size:15px;margin:0}
 .notes{background:#fff8e6;border:1px solid #f0d894;border-radius:10px;padding:10px 16px;margin:0 0 20px}
 .notes ul{margin:4px 0 0;padding-left:20px}
 .hero{display:flex;flex-wrap:wrap;align-items:baseline;gap:12px 34px;background:var(--card);border:1px solid var(--line);
@@ -175,8 +190,7 @@ section>table{border:1px solid var(--line);border-radius:10px;border-spacing:0}
 th,td{text-align:left;padding:6px 16px;border-bottom:1px solid var(--line);vertical-align:top}
 thead th{color:var(--soft);font-weight:500;font-size:13px}
 tr:last-child>th,tr:last-child>td{border-bottom:0}
-small,.caption{color:var(--soft)}
-.caption{font-size:13px;margin:8px 0}
+small,.caption{color:var(--soft)} .caption{font-size:13px;margin:8px 0}
 .grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,480px),1fr));gap:16px}
 figure{margin:0;background:var(--card);border:1px solid var(--line);border-radius:12px;padding:14px 16px 8px;min-width:0}
 figure:last-child:nth-child(odd){grid-column:1/-1}

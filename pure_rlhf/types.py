@@ -77,10 +77,11 @@ class AdvantageSettings:
     """scalar: centred in the group by itself (OpenRLHF version, and the paper's text); shared: it
     has the baseline of the process rewards (verl version)."""
     estimator: Literal["rloo", "reinforce_baseline", "group_norm"] = "rloo"
-    """rloo: the baseline is made of the other answers of the group; reinforce_baseline: of the whole
-    group; group_norm: token returns minus their mean over the group, divided by their std."""
+    """rloo: the baseline comes from the other answers of the group; reinforce_baseline: from all of
+    them; group_norm: token returns minus their mean over the group, divided by their std."""
     reward_baseline: Literal["token", "step", "return", "none"] = "token"
-    """What is subtracted; see `advantages.py`. group_norm centres by itself and needs "none"."""
+    """What is subtracted; see `baselines.py`. group_norm subtracts the mean return of the group, so
+    it refuses token and step, and takes "return" and "none" for the same."""
     baseline_length: int | None = None
     """N of the `return` baseline: the longest answer that is allowed, in tokens."""
     kl_coef: float = 0.001

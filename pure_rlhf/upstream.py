@@ -114,7 +114,9 @@ def upstream_args(config: PureConfig) -> SimpleNamespace:
     values["algo"]["kl"]["estimator"] = config.advantage_settings().kl_estimator
     values["rollout"]["vllm_generate_batch_size"] = config.rollout.batch_size
     # Truthy switches upstream's logger on; the key itself is read from the environment by wandb.
-    values["logger"]["wandb"]["key"] = "from the environment" if config.logger.wandb.enable else None
+    values["logger"]["wandb"]["key"] = (
+        "from the environment" if config.logger.wandb.enable else None
+    )
     # -1 means "never": OpenRLHF would write infinity over it itself, at a place that we do not call.
     for group, key in (("eval", "steps"), ("ckpt", "save_steps")):
         if values[group][key] == -1:

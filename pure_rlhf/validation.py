@@ -7,6 +7,7 @@ models, tokenizers, data, disk. `prepare` runs both and returns what the run nee
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pure_rlhf import cpu_host
+from pure_rlhf.algorithm.advantage_settings import find_setting_problems
 from pure_rlhf.algorithm.prm_scoring import single_separator_id
 from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
 from pure_rlhf.config import ConfigError, PureConfig
@@ -43,27 +45,40 @@ def prepare(config: PureConfig, earlier_problems: list[str]) -> Inputs:
     return inputs
 
 
+# The algorithm's names of its settings -> the flags that set them.
+_FLAG_OF = {
+    "group_size": "--rollout.n_samples_per_prompt",
+    "estimator": "--advantage_estimator",
+    "kl_coef": "--algo.kl.init_coef",
+    "kl_estimator": "--algo.kl.estimator",
+    "baseline_length": "--rollout.max_new_tokens",
+} | {
+    name: f"--{name}"
+    for name in (
+        "credit_assignment",
+        "credit_temperature",
+        "credit_gamma",
+        "reward_baseline",
+        "process_reward_coef",
+        "verifiable_reward_coef",
+        "verifiable_reward_range",
+        "verifiable_reward_baseline",
+        "kl_baselined",
+    )
+}
+_NAMES = re.compile(rf"\b({'|'.join(_FLAG_OF)})\b")
+
+
 def check_values(config: PureConfig) -> Iterator[str]:
     """Problems that the values alone show."""
     c = config
     yield from _check_positive(c)
-    group = c.rollout.n_samples_per_prompt
-    if group < 2:
-        yield (
-            f"--rollout.n_samples_per_prompt {group}: {c.advantage_estimator} compares the answers to one prompt and "
-            f"needs at least 2; use 4 or more"
-        )
-    if not 0 < c.credit_gamma <= 1:
-        yield f"--credit_gamma {c.credit_gamma}: a discount lies in (0, 1]; 1.0 is the plain sum"
+    for problem in find_setting_problems(c.advantage_settings()):
+        yield _NAMES.sub(lambda match: _FLAG_OF[match[0]], problem)
     if not 0 < c.rollout.top_p <= 1:
         yield f"--rollout.top_p {c.rollout.top_p}: must lie in (0, 1]; 1.0 samples from all tokens"
     yield from _check_batches(c)
     yield from _check_placement(c)
-    if c.advantage_estimator == "group_norm" and c.reward_baseline not in ("return", "none"):
-        yield (
-            f"--reward_baseline {c.reward_baseline}: group_norm centres returns by the group itself; use "
-            f"--reward_baseline none, or --advantage_estimator rloo"
-        )
     if c.data.prompt_max_len + c.rollout.max_new_tokens > c.data.max_len:
         yield (
             f"--data.max_len {c.data.max_len}: must hold --data.prompt_max_len {c.data.prompt_max_len} + "
@@ -89,16 +104,17 @@ def check_values(config: PureConfig) -> Iterator[str]:
             f"--ds.attn_implementation {c.ds.attn_implementation}: there is no GPU here and flash attention has no "
             f"CPU version; use --ds.attn_implementation sdpa"
         )
-    if c.logger.wandb.enable and not (os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_MODE") == "offline"):
+    if c.logger.wandb.enable and not (
+        os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_MODE") == "offline"
+    ):
         yield "--logger.wandb.enable: needs WANDB_API_KEY in the environment, or WANDB_MODE=offline"
 
 
 def _check_positive(c: PureConfig) -> Iterator[str]:
     remedies = {
-        "--rollout.temperature": (c.rollout.temperature, "sampling divides by it; use for example 0.5"),
-        "--credit_temperature": (
-            c.credit_temperature,
-            "softmax(-r/T) divides by it; use a small positive value or --credit_assignment min",
+        "--rollout.temperature": (
+            c.rollout.temperature,
+            "sampling divides by it; use for example 0.5",
         ),
         "--max_steps": (c.max_steps, "a run needs at least one step"),
         "--rollout.batch_size": (c.rollout.batch_size, "a step needs prompts"),
@@ -142,7 +158,10 @@ def _check_batches(c: PureConfig) -> Iterator[str]:
 
 def _check_placement(c: PureConfig) -> Iterator[str]:
     for name, group in (("ref", c.ref), ("reward", c.reward)):
-        if (group.num_nodes, group.num_gpus_per_node) != (c.actor.num_nodes, c.actor.num_gpus_per_node):
+        if (group.num_nodes, group.num_gpus_per_node) != (
+            c.actor.num_nodes,
+            c.actor.num_gpus_per_node,
+        ):
             yield (
                 f"--{name}.num_nodes {group.num_nodes} --{name}.num_gpus_per_node {group.num_gpus_per_node}: policy, "
                 f"reference and PRM share the same GPUs; use {c.actor.num_nodes} and {c.actor.num_gpus_per_node}, "
@@ -167,7 +186,9 @@ def _check_inputs(c: PureConfig, inputs: Inputs) -> Iterator[str]:
     run = RunDirectory(c.output_dir)
     yield from _check_output(c, run)
     tokenizer = None
-    problem = _load_problem("--actor.model_name_or_path", c.actor.model_name_or_path, c.trust_remote_code)
+    problem = _load_problem(
+        "--actor.model_name_or_path", c.actor.model_name_or_path, c.trust_remote_code
+    )
     if problem:
         yield problem
     else:
@@ -255,9 +276,9 @@ def _load_problem(flag: str, name: str, trust_remote_code: bool) -> str | None:
     from transformers import AutoConfig
 
     path = Path(name)
-    if path.is_absolute() or name.startswith(".") or path.exists():
-        if not (path / "config.json").is_file():
-            return f"{flag} {name}: no model folder there (a folder with config.json); check the path"
+    names_a_folder = path.is_absolute() or name.startswith(".") or path.exists()
+    if names_a_folder and not (path / "config.json").is_file():
+        return f"{flag} {name}: no model folder there (a folder with config.json); check the path"
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:

@@ -90,7 +90,9 @@ def training_batches(
             batch = [drill_example(tokenizer, generator) for _ in range(BATCH_SIZE)]
         else:
             if not pool:
-                rows = [answer_example(tokenizer, generator, held_out) for _ in range(8 * BATCH_SIZE)]
+                rows = [
+                    answer_example(tokenizer, generator, held_out) for _ in range(8 * BATCH_SIZE)
+                ]
                 rows.sort(key=lambda row: len(row[0]))
                 pool = [rows[at : at + BATCH_SIZE] for at in range(0, len(rows), BATCH_SIZE)]
                 generator.shuffle(pool)

@@ -47,7 +47,7 @@ def split_answer(
             steps.append([])
         else:
             steps[-1].append(token)
-    if len(steps) > 1 and not steps[-1] :
+    if len(steps) > 1 and not steps[-1]:
         steps.pop()
     return tokenizer.batch_decode(steps)
 

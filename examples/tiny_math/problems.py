@@ -13,7 +13,9 @@ from dataclasses import dataclass
 SMALLEST_VALUE = 1
 LARGEST_VALUE = 99
 LARGEST_OPERAND = 49
-STORY_SHARE = 0.35  # of the problems; the base policy solves stories carefully and hurries with chains
+STORY_SHARE = (
+    0.35  # of the problems; the base policy solves stories carefully and hurries with chains
+)
 
 NAMES = ("Tom", "Mia", "Ben", "Ana", "Leo", "Zoe", "Sam", "Eva")
 THINGS = ("coins", "cards", "apples", "books", "pens", "shells", "stamps", "balls")
@@ -21,9 +23,7 @@ GAINS = ("buys", "finds", "wins", "gets")
 LOSSES = ("loses", "sells", "drops", "uses")
 
 _CHAIN_QUESTIONS = ("Compute {}.", "What is {}?", "Find the value of {}.")
-_CHAIN_PATTERN = re.compile(
-    r"(?:Compute |What is |Find the value of )(\d+)((?: [+-] \d+)+)[.?]"
-)
+_CHAIN_PATTERN = re.compile(r"(?:Compute |What is |Find the value of )(\d+)((?: [+-] \d+)+)[.?]")
 _STORY_PATTERN = re.compile(
     r"([A-Z][a-z]+) has (\d+) ([a-z]+)((?:(?:,| and) [a-z]+ \d+)+)\. "
     r"How many [a-z]+ does [A-Z][a-z]+ have now\?"

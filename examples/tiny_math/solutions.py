@@ -53,7 +53,9 @@ def write_steps(problem: Problem, generator: random.Random, slip_at: int | None)
         before, value = value, value + operand
         if index == slip_at:
             value = slipped_value(before, operand, generator)
-        steps.append(f"{_lead_in(problem, index, with_connectives)}{before} {signed(operand)} = {value}.")
+        steps.append(
+            f"{_lead_in(problem, index, with_connectives)}{before} {signed(operand)} = {value}."
+        )
     if slip_at == len(problem.operands):
         value = wrong_value(value, generator)
     steps.append(f"So the answer is \\boxed{{{value}}}.")
@@ -80,8 +82,16 @@ def _lead_in(problem: Problem, index: int, with_connectives: bool) -> str:
 def slipped_value(before: int, operand: int, generator: random.Random) -> int:
     """A typical wrong result: off by one, a lost carry (off by ten), or the wrong sign; never negative."""
     truth = before + operand
-    candidates = [truth + 1, truth - 1, truth + 2, truth - 2, truth + 10, truth - 10, before - operand]
-    return generator.choice([value for value in candidates if 0 <= value and value != truth])
+    candidates = [
+        truth + 1,
+        truth - 1,
+        truth + 2,
+        truth - 2,
+        truth + 10,
+        truth - 10,
+        before - operand,
+    ]
+    return generator.choice([value for value in candidates if value >= 0 and value != truth])
 
 
 def wrong_value(truth: int, generator: random.Random) -> int:

@@ -70,11 +70,14 @@ def find_credit_problems(*, method: str, temperature: float, gamma: float) -> li
 def _find_baseline_problems(settings: AdvantageSettings) -> list[str]:
     problems = []
     baseline = settings.reward_baseline
-    if settings.estimator == "group_norm" and baseline != "none":
-        problems.append(
-            f"estimator group_norm subtracts the mean of the group by itself, so reward_baseline "
-            f"{baseline} would be a second one; use reward_baseline none, or estimator rloo"
-        )
+    if settings.estimator == "group_norm":
+        if baseline in ("token", "step"):
+            problems.append(
+                "estimator group_norm subtracts the mean return of the group by itself, so "
+                f"reward_baseline {baseline} would be a second one; use reward_baseline none (or "
+                "return, which means the same there), or estimator rloo"
+            )
+        return problems
     if settings.estimator == "reinforce_baseline" and baseline == "none":
         problems.append(
             "estimator reinforce_baseline is its baseline, so reward_baseline none leaves nothing; "

@@ -125,7 +125,7 @@ def whiten(
     """
     assert variance in ("population", "sample")
     action_mask_BA = action_mask_BA.float()
-    counted_mask_BA = (advantages_BA != 0).float() if leave_out_zeros else action_mask_BA
+    counted_mask_BA = advantages_BA != 0 if leave_out_zeros else action_mask_BA
     count = int(counted_mask_BA.count_nonzero())
     if count == 0:
         return advantages_BA.clone()

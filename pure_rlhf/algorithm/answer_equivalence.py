@@ -1,21 +1,22 @@
-r"""Whether two normalised answers are equal: first by their written forms, then by computer algebra.
+r"""Whether two normalised answers are equal: first by their written forms, then by computer
+algebra.
 
-The rules run in one order (structure, atom, equation, algebra) and call each other on the items of lists, so that
-`(\frac12, 3)` against `(0.5, 3)` is decided exactly like `\frac12` against `0.5`. Each rule answers
-(decided, verdict); a verdict of None says that only `math-verify` can tell. Why not `math-verify` alone: it rounds
-floats to six absolute decimals (1.5e-6 equals 1.8e-6), ignores number bases, reads lists as sets and (1,2) as {1,2}.
+The rules run in one order (structure, atom, equation, algebra) and call each other on the items of
+lists, so that `(\frac12, 3)` against `(0.5, 3)` is decided exactly like `\frac12` against `0.5`.
+Each rule answers (decided, verdict); a verdict of None says that only `math-verify` can tell. Why
+not `math-verify` alone: it rounds floats to six absolute decimals (1.5e-6 equals 1.8e-6), ignores
+number bases, reads lists as sets and (1,2) as {1,2}.
 """
 
 from __future__ import annotations
 
-import functools
-import logging
 import re
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import Any
 
+from pure_rlhf.algorithm.answer_algebra import math_verify_equal
 from pure_rlhf.algorithm.answer_forms import (
+    RELATIVE_TOLERANCE,
     PlainNumber,
     bracketed,
     compact,
@@ -25,9 +26,6 @@ from pure_rlhf.algorithm.answer_forms import (
     strip_units,
     text_content,
 )
-
-RELATIVE_TOLERANCE = Fraction(1, 100_000)
-"""How far a decimal may be from a value that is not an integer, relative to that value."""
 
 
 def compare(prediction: str, gold: str, *, deep: bool) -> bool | None:
@@ -73,7 +71,9 @@ def _compare_structures(prediction: str, gold: str, deep: bool) -> tuple[bool, b
 
 
 def _structure(text: str) -> tuple[str, list[str]]:
-    r"""(kind, items); kind is "atom", "list" (bare commas), "set", "union", or its brackets: "()", "[)", ..."""
+    r"""(kind, items); kind is "atom", "list" (bare commas), "set", "union", or its brackets: "()",
+    "[)", ...
+    """
     body = strip_units(text)
     if len(parts := split_top_level(body, "\\cup")) > 1:
         return "union", parts
@@ -105,7 +105,7 @@ _HALF_BOUNDED = re.compile(r"[a-zA-Z]\s*(<|>|\\[lg]e(?![a-z]))(.+)")
 
 
 def _as_interval(text: str, other: str) -> str:
-    """An inequality in one letter as the interval it says, where the other answer is an interval."""
+    """An inequality as the interval that it says, where the other answer is an interval."""
     if _structure(other)[0] not in {"()", "(]", "[)", "[]"}:
         return text
     if (match := _BOUNDED.fullmatch(text)) and "," not in text:
@@ -120,7 +120,7 @@ def _as_interval(text: str, other: str) -> str:
 
 
 def _match_unordered(predictions: list[str], golds: list[str], deep: bool) -> bool | None:
-    """Whether the items can be paired off (equivalence is transitive, so greedy pairing suffices)."""
+    """Whether the items can be paired off (greedily: equivalence is transitive)."""
     remaining = list(predictions)
     undecided = False
     for gold in golds:
@@ -173,7 +173,8 @@ def _fold(answer: str) -> str:
 def _numbers_equal(prediction: PlainNumber, gold: PlainNumber) -> bool:
     """Exact, but up to rounding where a decimal meets a value that is not an integer.
 
-    A percent sign on one side only may be read either way: 20 % is 20 (the unit stood in the question) or 0.2.
+    A percent sign on one side only may be read either way: 20 % is 20 (the unit stood in the
+    question) or 0.2.
     """
     values = {prediction.value}
     if prediction.is_percent != gold.is_percent:
@@ -197,7 +198,9 @@ _NAME = re.compile(
 
 
 def _compare_equations(prediction: str, gold: str, deep: bool) -> tuple[bool, bool | None]:
-    """`y = 2x` against `y = 2x`, `2x = y` and `2x`; a chain `a = b = c` is its two ends; (decided, verdict)."""
+    """`y = 2x` against `y = 2x`, `2x = y` and `2x`; a chain `a = b = c` is its two ends; (decided,
+    verdict).
+    """
     sides_p, sides_g = _sides(prediction), _sides(gold)
     if len(sides_p) == len(sides_g) == 1:
         return False, None
@@ -231,65 +234,3 @@ def _all(verdicts: Iterable[bool | None]) -> bool | None:
     if False in verdicts:
         return False
     return None if None in verdicts else True
-
-
-# ---- computer algebra -------------------------------------------------------------------------------------
-
-
-def math_verify_equal(prediction: str, gold: str) -> bool:
-    """Equality of two expressions by `math-verify`; no time limit of its own (its limits need signals)."""
-    import math_verify
-
-    expression_p, expression_g = _parse(prediction), _parse(gold)
-    if expression_p is None or expression_g is None:
-        return False
-    numeric = _numeric_equal(expression_p, expression_g, "." in prediction + gold)
-    if numeric is not None:
-        return numeric
-    return math_verify.verify(expression_g, expression_p, timeout_seconds=None)
-
-
-@functools.lru_cache(maxsize=4096)
-def _parse(latex: str) -> Any | None:
-    """A sympy object, or None where the parser fails; without `math-verify`'s unit stripping, which eats letters."""
-    import math_verify
-    from latex2sympy2_extended import NormalizationConfig
-
-    # It logs once that it runs without a time limit: the pool has one.
-    logging.getLogger("math_verify").setLevel(logging.ERROR)
-    config = math_verify.LatexExtractionConfig(
-        boxed_match_priority=-1,
-        normalization_config=NormalizationConfig(
-            basic_latex=True,
-            units=False,
-            malformed_operators=True,
-            nits=True,
-            boxed="none",
-            equations=False,
-        ),
-    )
-    parsed = math_verify.parse(
-        f"${latex}$",
-        extraction_config=[config],
-        fallback_mode="no_fallback",
-        extraction_mode="first_match",
-        parsing_timeout=None,  # pyright: ignore[reportArgumentType]
-    )
-    return parsed[0] if parsed else None
-
-
-def _numeric_equal(prediction: Any, gold: Any, is_decimal: bool) -> bool | None:
-    """Compare two values without free symbols by relative difference; None when they are something else."""
-    import sympy
-
-    if not (isinstance(prediction, sympy.Expr) and isinstance(gold, sympy.Expr)):
-        return None
-    if prediction.free_symbols or gold.free_symbols:
-        return None
-    try:
-        value_p, value_g = complex(sympy.N(prediction, 30)), complex(sympy.N(gold, 30))
-    except (TypeError, ValueError, ArithmeticError):
-        return None
-    integer_gold = value_g.imag == 0 and value_g.real.is_integer()
-    tolerance = float(RELATIVE_TOLERANCE) if is_decimal and not integer_gold else 1e-12
-    return abs(value_p - value_g) <= tolerance * abs(value_g)

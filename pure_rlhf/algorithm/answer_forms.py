@@ -1,10 +1,12 @@
 r"""The written forms of a final answer: normalisation, numbers, lists, units, number bases.
 
 What two graders of the field get wrong is mostly notation, not mathematics: `4.5e33`, `6\,700`,
-`\approx 28.71`, `3 \text{ cm}`, `52_7` against `52_8`. This module turns notation into one form and reads the
-forms that need no computer algebra, so that `verifiable_reward.py` asks it only about true expressions.
-Standard library only; every function is linear in the length of the answer.
+`\approx 28.71`, `3 \text{ cm}`, `52_7` against `52_8`. This module turns notation into one form and
+reads the forms that need no computer algebra, so that `verifiable_reward.py` asks it only about
+true expressions. Standard library only; every function is linear in the length of the answer.
 """
+
+# ruff: noqa: RUF001 (typographic characters are what is normalised)
 
 from __future__ import annotations
 
@@ -12,45 +14,69 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+RELATIVE_TOLERANCE = Fraction(1, 100_000)
+"""How far a decimal may be from a value that is not an integer, relative to that value."""
+
 _UNICODE = {
-    "−": "-", "–": "-", "—": "-", "×": r"\times ", "·": r"\cdot ", "÷": "/", "π": r"\pi ", "∞": r"\infty ",
-    "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "∪": r"\cup ", "∈": r"\in ", "±": r"\pm ",
-    "°": r"^\circ ", "′": "'", "（": "(", "）": ")", "，": ",", "\u00a0": " ", "％": "%",
-}  # fmt: skip
+    "−": "-",
+    "–": "-",
+    "—": "-",
+    "×": r"\times ",
+    "·": r"\cdot ",
+    "÷": "/",
+    "π": r"\pi ",
+    "∞": r"\infty ",
+    "≤": r"\le ",
+    "≥": r"\ge ",
+    "≠": r"\ne ",
+    "≈": r"\approx ",
+    "∪": r"\cup ",
+    "∈": r"\in ",
+    "±": r"\pm ",
+    "°": r"^\circ ",
+    "′": "'",
+    "（": "(",
+    "）": ")",
+    "，": ",",
+    "\u00a0": " ",
+    "％": "%",
+}
 
 _REWRITES: list[tuple[re.Pattern[str], str]] = [
     (re.compile(pattern), replacement)
     for pattern, replacement in [
-        (r"\s+", " "),  # first, so that no pattern below meets a long run of spaces
-        # Digit groups: 1{,}000, 1,\!000 and 6\,700 can be nothing else; a plain comma is decided later.
+        (r"\s+", " "),
+        # Digit groups: 1{,}000, 1,\!000 and 6\,700 can be nothing else; a plain comma is decided
+        # later.
         (r"(?<=\d)(?:\{,\}|,\s*\\!|(?<!\\)\\[, ]|~)(?=\d{3}(?!\d))", ""),
         (r"\\!|(?<!\\)\\(?=\d)", ""),
         (r"(?<!\\)\\[$]|(?<!\\)[$]", ""),  # currency and math mode
         (r"(?<!\\)\\[()\[\]]", " "),
-        (r"(?<!\\)\\[,;:> ]|~|\\q?quad(?![a-zA-Z])", " "),
+        (r"(?:\s|(?<!\\)\\[,;:> ]|~|\\q?quad(?![a-zA-Z]))+", " "),  # no run of spaces below
         (r"\\(?:left|right)(?:\.|(?![a-zA-Z]))|\\[bB]igg?[lrm]?(?![a-zA-Z])", ""),
         (r"\\(?:displaystyle|textstyle|limits|nolimits)(?![a-zA-Z])", ""),
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
         (
-            r"\\(?:text(?:bf|it|rm|sf|normal)|math(?:bf|it|rm|sf)|mbox|operatorname)(?=\s*\{)",
+            r"\\(?:text(?:bf|it|rm|sf|normal)|math(?:bf|it|rm|sf)|mbox|operatorname)(?= ?\{)",
             r"\\text",
         ),
-        (r"\\l(?:brace|vert)(?![a-zA-Z])", r"\\{"),
+        (r"\\[lr]vert(?![a-zA-Z])", "|"),
+        (r"\\lbrace(?![a-zA-Z])", r"\\{"),
         (r"\\rbrace(?![a-zA-Z])", r"\\}"),
         (r"\\(le|ge|ne)(?:q|qslant)(?![a-zA-Z])", r"\\\1"),
-        (r"\\frac\s*([0-9a-z])\s*([0-9a-z])", r"\\frac{\1}{\2}"),
-        (r"\\frac\s*([0-9a-z])\s*\{", r"\\frac{\1}{"),
-        (r"\\frac\s*(\{[^{}]*\})\s*([0-9a-z])", r"\\frac\1{\2}"),
-        (r"\\sqrt\s*([0-9a-z])", r"\\sqrt{\1}"),
-        (r"\\text\s*\{\s*(?:percent|pct)\s*\}|\s*\\%|\s*\bpercent\b", "%"),
-        (r"\^\s*\{?\s*\\circ\s*\}?|\\degree(?![a-zA-Z])|\\text\s*\{\s*degrees?\s*\}", r"^\\circ "),
-        (r"\s*,?\s*(?:\\text\s*\{\s*,?\s*(?:and|or)\s*\}|(?<=\s)(?:and|or)(?=\s))\s*", ", "),
+        (r"\\frac ?([0-9a-z]) ?([0-9a-z])", r"\\frac{\1}{\2}"),
+        (r"\\frac ?([0-9a-z]) ?\{", r"\\frac{\1}{"),
+        (r"\\frac ?(\{[^{}]*\}) ?([0-9a-z])", r"\\frac\1{\2}"),
+        (r"\\sqrt ?([0-9a-z])", r"\\sqrt{\1}"),
+        (r"\\text ?\{ ?(?:percent|pct) ?\}| ?\\%| ?\bpercent\b", "%"),
+        (r"\^ ?\{? ?\\circ ?\}?|\\degree(?![a-zA-Z])|\\text ?\{ ?degrees? ?\}", r"^\\circ "),
+        (r" ?,? ?(?:\\text ?\{ ?,? ?(?:and|or) ?\}|(?<=\s)(?:and|or)(?=\s)) ?", ", "),
         # x = k\pi \text{ for } k \in \mathbb{Z}: the range of a parameter is not part of the value.
-        (r"\s*\\text\s*\{\s*,?\s*(?:for|where|with)\b[^{}]*\}.*$", ""),
-        (r",\s*\(?[a-z]\s*\\in\s*\\mathbb\s*\{?[A-Z]\}?\)?$", ""),
+        (r" ?\\text ?\{ ?,? ?(?:for|where|with)\b[^{}]*\}.*$", ""),
+        (r", ?\(?[a-z] ?\\in ?\\mathbb ?\{?[A-Z]\}?\)?$", ""),
         # 4.5e33 is a number, not 4.5 * e * 33.
         (r"(?<![\w.}\\])(\d+\.?\d*|\.\d+)[eE]([+-]?\d+)(?![\w.])", r"\1\\times 10^{\2}"),
-        (r"(^|[(\[,{=])\s*\+", r"\1"),  # unary plus: (2,+\infty)
+        (r"(^|[(\[,{=]) ?\+", r"\1"),  # unary plus: (2,+\infty)
         (r"\s+", " "),
     ]
 ]
@@ -111,7 +137,8 @@ def compact(text: str) -> str:
 
 
 def strip_units(text: str) -> str:
-    r"""Drop a trailing unit: `\text{...}` after a number or a bracket, degrees, and words after a plain number.
+    r"""Drop a trailing unit: `\text{...}` after a number or a bracket, degrees, and words after a
+    plain number.
 
     A lone letter is not taken for a unit: `6m` is a product.
     """
@@ -165,7 +192,9 @@ def text_content(text: str) -> str | None:
 
 
 def split_top_level(text: str, separator: str) -> list[str]:
-    """Split at a separator that stands outside all brackets; [text] when the brackets do not balance."""
+    """Split at a separator that stands outside all brackets; [text] when the brackets do not
+    balance.
+    """
     parts, depth, start, index = [], 0, 0, 0
     while index < len(text):
         if text[index] in "([{":
@@ -185,7 +214,9 @@ def split_top_level(text: str, separator: str) -> list[str]:
 
 
 def bracketed(text: str) -> tuple[str, str, str] | None:
-    r"""(opener, content, closer) when one pair of brackets holds the whole text; `\{` and `{` open a set."""
+    r"""(opener, content, closer) when one pair of brackets holds the whole text; `\{` and `{` open
+    a set.
+    """
     body = text.strip()
     if len(body) < 2 or body[0] not in "([{\\" or body[-1] not in ")]}":
         return None

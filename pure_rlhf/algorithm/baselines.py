@@ -6,7 +6,8 @@ number of steps, m_k the tokens of step k without its terminator, G_t the return
 `reward_baseline` is one of
 
     token    step k earns c_k - m_k * (sum of O over peers) / (sum of L over peers)
-    step     step k earns c_k - mean over peers of O / n    (equation 8 of the paper, rejected there)
+    step     step k earns c_k - mean over peers of O / n
+             (equation 8 of the paper, which rejects it)
     return   token t gets G_t - mean over peers of (sum over t of G_t) / N, with N fixed
              (equation 7 of the paper, and the verl version)
     none     nothing is subtracted

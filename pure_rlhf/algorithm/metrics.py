@@ -1,9 +1,10 @@
 """The metric table and the functions that compute the rollout metrics of a step.
 
-`METRICS` is the one declaration of every key in `metrics.jsonl`: what it is reduced over, its unit, what it means
-and what a bad trend looks like; docs, plots and tests are made from it, and an undeclared key is an error. The signs
-of reward hacking of the paper (arXiv 2504.15275, section 5) are among them: one giant step, empty steps,
-many short steps, and a process return that rises while the verified accuracy falls.
+`METRICS` is the one declaration of every key in `metrics.jsonl`: what it is reduced over, its unit,
+what it means and what a bad trend looks like; docs, plots and tests are made from it, and an
+undeclared key is an error. The signs of reward hacking of the paper (arXiv 2504.15275, section 5)
+are among them: one giant step, empty steps, many short steps, and a process return that rises while
+the verified accuracy falls.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from pure_rlhf.types import StepSpans
@@ -27,67 +27,101 @@ class Metric:
     """One key of `metrics.jsonl`. `<name>` in a key stands for any name without a slash."""
 
     key: str
-    reduction: Reduction  # mean over tokens, steps, answers or prompt groups; "last": a value of the whole step
+    reduction: Reduction  # a mean over these; "last" is a value of the whole step
     unit: str
     meaning: str
     bad_sign: str
 
 
 _DECLARED = [
-    Metric("reward/process_return", "sample", "reward", "value of an answer by the PRM: the sum of the credit of its "
-           "steps, about the worst step reward in min-form", "rises while verifiable_accuracy falls: reward hacking"),
-    Metric("reward/process_return_std", "group", "reward", "standard deviation of the process return among the answers "
-           "to one prompt", "near 0: the PRM no longer tells answers apart"),
-    Metric("reward/step_reward", "step", "-1 to 1", "PRM reward of a step", "rises with falling accuracy"),
-    Metric("reward/worst_step", "sample", "-1 to 1", "lowest step reward of an answer", "near 1 with falling accuracy"),
-    Metric("reward/verifiable_accuracy", "sample", "0 to 1", "share of correct final answers, over answers to prompts "
-           "with a known answer", "falls"),
-    Metric("reward/answered_frac", "sample", "0 to 1", "share of answers whose prompt has a known answer",
+    Metric("reward/process_return", "sample", "reward",
+           "value of an answer by the PRM: the sum of the credit of its steps, about the worst "
+           "step reward in min-form",
+           "rises while verifiable_accuracy falls: reward hacking"),
+    Metric("reward/process_return_std", "group", "reward",
+           "standard deviation of the process return among the answers to one prompt",
+           "near 0: the PRM no longer tells answers apart"),
+    Metric("reward/step_reward", "step", "-1 to 1",
+           "PRM reward of a step", "rises with falling accuracy"),
+    Metric("reward/worst_step", "sample", "-1 to 1",
+           "lowest step reward of an answer", "near 1 with falling accuracy"),
+    Metric("reward/verifiable_accuracy", "sample", "0 to 1",
+           "share of correct final answers, over answers to prompts with a known answer", "falls"),
+    Metric("reward/answered_frac", "sample", "0 to 1",
+           "share of answers whose prompt has a known answer",
            "0 in mode VR or PRMVR: nothing can be verified"),
-    Metric("reward/prm_verifier_agreement", "sample", "0 to 1", "share of verified answers where the sign of the "
-           "process return and the verifier agree", "falls towards 0.5: the PRM is being exploited"),
-    Metric("reward/false_positive_frac", "sample", "0 to 1", "share of verified answers with a positive process "
-           "return and a wrong final answer", "rises: the PRM is being exploited"),
-    Metric("reward/no_signal_group_frac", "group", "0 to 1", "share of prompts whose answers all earn the same: "
-           "they teach nothing", "near 1: prompts too easy or too hard, or a collapsed policy"),
-    Metric("reward/group_pass_frac", "group", "0 to 1", "share of verified prompts with at least one correct answer",
+    Metric("reward/prm_verifier_agreement", "sample", "0 to 1",
+           "share of verified answers where the sign of the process return and the verifier agree",
+           "falls towards 0.5: the PRM is being exploited"),
+    Metric("reward/false_positive_frac", "sample", "0 to 1",
+           "share of verified answers with a positive process return and a wrong final answer",
+           "rises: the PRM is being exploited"),
+    Metric("reward/no_signal_group_frac", "group", "0 to 1",
+           "share of prompts whose answers all earn the same: they teach nothing",
+           "near 1: prompts too easy or too hard, or a collapsed policy"),
+    Metric("reward/group_pass_frac", "group", "0 to 1",
+           "share of verified prompts with at least one correct answer",
            "falls: exploration is lost"),
-    Metric("reward/no_answer_frac", "sample", "0 to 1", "share of answers without a closed box", "rises: only "
-           "thinking and never answering"),
-    Metric("pure/steps_per_answer", "sample", "steps", "steps of an answer", "falls to 1, or explodes"),
-    Metric("pure/tokens_per_step", "step", "tokens", "content tokens of a step", "explodes: one giant step"),
-    Metric("pure/worst_step_position", "sample", "0 first to 1 last", "where the worst step stands, over answers of "
-           "at least two steps", "moves to 1: steps are appended after the solution"),
-    Metric("pure/single_step_frac", "sample", "0 to 1", "share of answers with one step", "rises to 1"),
-    Metric("pure/empty_step_frac", "step", "0 to 1", "share of steps without content", "rises: free rewards"),
-    Metric("rollout/num_answers", "last", "answers", "answers of the step", "differs between steps"),
-    Metric("rollout/response_length", "sample", "tokens", "length of an answer", "collapses or hits the limit"),
-    Metric("rollout/response_length_correct", "sample", "tokens", "length of the correct answers", "as above"),
-    Metric("rollout/response_length_wrong", "sample", "tokens", "length of the wrong answers", "far above the correct"),
-    Metric("rollout/truncated_frac", "sample", "0 to 1", "share of answers cut by the length limit", "rises"),
+    Metric("reward/no_answer_frac", "sample", "0 to 1",
+           "share of answers without a closed box", "rises: only thinking and never answering"),
+    Metric("pure/steps_per_answer", "sample", "steps",
+           "steps of an answer", "falls to 1, or explodes"),
+    Metric("pure/tokens_per_step", "step", "tokens",
+           "content tokens of a step", "explodes: one giant step"),
+    Metric("pure/worst_step_position", "sample", "0 first to 1 last",
+           "where the worst step stands, over answers of at least two steps",
+           "moves to 1: steps are appended after the solution"),
+    Metric("pure/single_step_frac", "sample", "0 to 1",
+           "share of answers with one step", "rises to 1"),
+    Metric("pure/empty_step_frac", "step", "0 to 1",
+           "share of steps without content", "rises: free rewards"),
+    Metric("rollout/num_answers", "last", "answers",
+           "answers of the step", "differs between steps"),
+    Metric("rollout/response_length", "sample", "tokens",
+           "length of an answer", "collapses or hits the limit"),
+    Metric("rollout/response_length_correct", "sample", "tokens",
+           "length of the correct answers", "as above"),
+    Metric("rollout/response_length_wrong", "sample", "tokens",
+           "length of the wrong answers", "far above the correct"),
+    Metric("rollout/truncated_frac", "sample", "0 to 1",
+           "share of answers cut by the length limit", "rises"),
     Metric("policy/kl_reference", "token", "nats", "KL of the policy to the reference", "explodes"),
     Metric("policy/loss", "last", "", "PPO loss", "diverges"),
-    Metric("policy/clip_ratio", "last", "0 to 1", "share of tokens whose ratio is clipped", "above 0.2"),
-    Metric("policy/kl", "last", "nats", "KL of the updated policy to the one that sampled", "above 0.1"),
+    Metric("policy/clip_ratio", "last", "0 to 1",
+           "share of tokens whose ratio is clipped", "above 0.2"),
+    Metric("policy/kl", "last", "nats",
+           "KL of the updated policy to the one that sampled", "above 0.1"),
     Metric("policy/learning_rate", "last", "", "learning rate of the policy", "not the schedule"),
-    Metric("policy/grad_norm", "last", "", "norm of the gradient before clipping", "explodes, or 0"),
-    Metric("policy/entropy", "last", "nats", "entropy of the policy's next token", "falls to 0: collapse"),
-    Metric("sync/log_prob_gap", "token", "nats", "mean |log-probability of policy - of engine| of the sampled tokens",
+    Metric("policy/grad_norm", "last", "",
+           "norm of the gradient before clipping", "explodes, or 0"),
+    Metric("policy/entropy", "last", "nats",
+           "entropy of the policy's next token", "falls to 0: collapse"),
+    Metric("sync/log_prob_gap", "token", "nats",
+           "mean |log-probability of policy - of engine| of the sampled tokens",
            "above 0.1: the engine does not hold the policy's weights"),
-    Metric("sync/log_prob_gap_max", "last", "nats", "the largest such gap", "grows from step to step"),
-    Metric("sync/buckets", "last", "buckets", "transfers of one weight sync", "0: nothing was sent"),
+    Metric("sync/log_prob_gap_max", "last", "nats",
+           "the largest such gap", "grows from step to step"),
+    Metric("sync/buckets", "last", "buckets",
+           "transfers of one weight sync", "0: nothing was sent"),
     Metric("sync/megabytes", "last", "MB", "size of one weight sync", "not the size of the policy"),
-    Metric("data/prompts_dropped", "last", "prompts", "prompts longer than the limit, over the whole file", "many"),
-    Metric("verifier/timeouts", "last", "answers", "comparisons killed at the time limit", "more than a few"),
-    Metric("verifier/failures", "last", "answers", "comparisons that ended in an error", "more than a few"),
+    Metric("data/prompts_dropped", "last", "prompts",
+           "prompts longer than the limit, over the whole file", "many"),
+    Metric("verifier/timeouts", "last", "answers",
+           "comparisons killed at the time limit", "more than a few"),
+    Metric("verifier/failures", "last", "answers",
+           "comparisons that ended in an error", "more than a few"),
     Metric("timing/generation", "last", "s", "sampling the answers", "grows with the length"),
-    Metric("timing/score_prm", "last", "s", "waiting for the PRM after the log-probabilities", "dominates the step"),
+    Metric("timing/score_prm", "last", "s",
+           "waiting for the PRM after the log-probabilities", "dominates the step"),
     Metric("timing/verify", "last", "s", "waiting for the verifier after both", "not near 0"),
-    Metric("timing/log_probs", "last", "s", "log-probabilities of policy and reference", "dominates the step"),
+    Metric("timing/log_probs", "last", "s",
+           "log-probabilities of policy and reference", "dominates the step"),
     Metric("timing/advantages", "last", "s", "credit assignment and advantages", "not near 0"),
     Metric("timing/policy_update", "last", "s", "the PPO update", "grows with the length"),
-    Metric("timing/weight_sync", "last", "s", "the policy's weights into the engines", "dominates the step"),
-    Metric("timing/step", "last", "s", "the whole step, evaluation and checkpoints left out", "much above the sum"),
+    Metric("timing/weight_sync", "last", "s",
+           "the policy's weights into the engines", "dominates the step"),
+    Metric("timing/step", "last", "s",
+           "the whole step, evaluation and checkpoints left out", "much above the sum"),
     Metric("eval/<name>/pass@1", "last", "0 to 1", "greedy accuracy on held-out problems", "falls"),
 ]  # fmt: skip
 
@@ -131,8 +165,8 @@ def rollout_metrics(
         response_length_B: tokens. truncated_B: bool.
         group_size: answers per prompt; the answers to one prompt are contiguous.
 
-    Example: returns [0.5, -0.5] with verifiable rewards [1, NaN] give an accuracy of 1.0, an answered share
-    of 0.5 and an agreement of 1.0.
+    Example: returns [0.5, -0.5] with verifiable rewards [1, NaN] give an accuracy of 1.0, an
+    answered share of 0.5 and an agreement of 1.0.
     """
     num_answers = len(verifiable_reward_B)
     if group_size < 1 or num_answers % group_size:

@@ -31,8 +31,8 @@ class TokenDecoder(Protocol):
 def find_separator_token_ids(tokenizer: TokenDecoder, separator: str = "\n\n") -> list[int]:
     """Returns, in ascending order, every token id whose own text ends with `separator`.
 
-    Special tokens are left out. One call decodes the whole vocabulary (151,000 tokens take less
-    than a second), so call it once per process.
+    Special tokens are left out. One call decodes the whole vocabulary (151,000 tokens take about
+    a second), so call it once per process.
 
     Raises:
         ValueError: the separator is empty, or no token of the vocabulary ends with it.

@@ -1,10 +1,12 @@
-r"""What a correct final answer is, for training and for evaluation: the one definition of the project.
+r"""What a correct final answer is, for training and for evaluation: the one definition of the
+project.
 
-The verifiable reward of PURE (arXiv 2504.15275, section 3) is 1 when the final answer equals the label and 0
-otherwise. `extract_answer` finds the answer in a text, `is_equivalent` compares it with the label:
-first by notation (exact numbers, lists, intervals, words), then with
-`math-verify`, which is imported when it is first needed (`answer_forms.py`, `answer_equivalence.py`). Comparing may take unbounded time on hostile input
-(`9^{9^{9^9}}`), so untrusted answers go through `workers/verifier_pool.py`; `quick_verdict` never does.
+The verifiable reward of PURE (arXiv 2504.15275, section 3) is 1 when the final answer equals the
+label and 0 otherwise. `extract_answer` finds the answer in a text, `is_equivalent` compares it with
+the label: first by notation (exact numbers, lists, intervals, words), then with `math-verify`,
+which is imported when it is first needed (`answer_forms.py`, `answer_equivalence.py`). Comparing
+may take unbounded time on hostile input (`9^{9^{9^9}}`), so untrusted answers go through
+`workers/verifier_pool.py`; `quick_verdict` never does.
 """
 
 from __future__ import annotations
@@ -39,8 +41,9 @@ def has_answer(label: str | None) -> bool:
 def extract_answer(text: str, mode: ExtractionMode = "training") -> str | None:
     r"""The final answer of a text, or None.
 
-    Training takes the last closed `\boxed{...}` or `\fbox{...}` and nothing else, so that a policy earns nothing
-    by naming candidates. Evaluation also reads boxes that are parts of one answer, and texts without a box.
+    Training takes the last closed `\boxed{...}` or `\fbox{...}` and nothing else, so that a policy
+    earns nothing by naming candidates. Evaluation also reads boxes that are parts of one answer,
+    and texts without a box.
     """
     boxes = _closed_boxes(text)
     if mode == "training":
@@ -64,7 +67,9 @@ def grade(text: str, gold: str, mode: ExtractionMode = "training") -> Verdict:
 
 
 def quick_verdict(prediction: str | None, gold: str) -> bool | None:
-    """The verdict where notation decides, in well under a millisecond; None when it takes math-verify."""
+    """The verdict where notation decides, in well under a millisecond; None when it takes
+    math-verify.
+    """
     return _verdict(prediction, gold, deep=False)
 
 
@@ -85,24 +90,29 @@ def _verdict(prediction: str | None, gold: str, *, deep: bool) -> bool | None:
     return compare(normalise(_unbox(prediction)), normalise(_unbox(str(gold))), deep=deep)
 
 
-# ---- extraction -------------------------------------------------------------------------------------------
+# ---- extraction ------------------------------------------------------------------------------
 
 _BOX_TOKEN = re.compile(r"\\(?:boxed|fbox)\s*\{|\\[{}]|[{}]")
 _OPEN_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _ANSWER_PHRASE = re.compile(r"\banswer\s*(?:is|:)(?:\s*\*\*)?\s*:?\s*", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"\.\s|\.?\s*$|\n", re.MULTILINE)
+_SENTENCE_END = re.compile(r"\.\s|\.$|\n")
 _VALUE = re.compile(
     r"\$\$(?P<a>.+?)\$\$|(?<!\\)\$(?P<b>(?:\\\$|[^$\n])+)\$|\\\[(?P<c>.+?)\\\]|\\\((?P<d>.+?)\\\)"
     r"|\*\*(?P<e>[^*\n]+)\*\*|(?P<f>(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?(?:/\d+)?)",
     re.DOTALL,
 )
-_JOINT = re.compile(r"(?:[\s$.,;]|\\q?quad\b|\\[,; ]|and\b|or\b|\\[()\[\]]|\\text\{\s*,?\s*(?:and|or)\s*,?\s*\})*", re.IGNORECASE)
+_JOINT = re.compile(
+    r"(?:[\s$.,;]|\\q?quad\b|\\[,; ]|and\b|or\b|\\[()\[\]]|\\text\{\s*,?\s*(?:and|or)\s*,?\s*\})*",
+    re.IGNORECASE,
+)
 _SEPARATOR = re.compile(r"[,;]|\band\b|\bor\b", re.IGNORECASE)
 _TAIL_CHARS = 1000
 
 
 def _closed_boxes(text: str) -> list[tuple[int, int, str]]:
-    r"""(start, end, content) of every closed box, by end; one pass, so hostile text costs linear time."""
+    r"""(start, end, content) of every closed box, by end; one pass, so hostile text costs linear
+    time.
+    """
     boxes, open_groups = [], []
     for token in _BOX_TOKEN.finditer(text):
         symbol = token.group()
@@ -131,15 +141,17 @@ def _joined_boxes(text: str, boxes: list[tuple[int, int, str]]) -> str:
 
 
 def _unboxed_answer(text: str) -> str | None:
-    """Where there is no box: the last value after "answer is", else the last value of the last lines.
+    """Where there is no box: the last value after "answer is", else the last value of the last
+    lines.
 
-    A value is a formula, something in bold, or a number; a formula that is one letter names the question.
+    A value is a formula, something in bold, or a number; a formula that is one letter names the
+    question.
     """
     tail = text[-_TAIL_CHARS:]
     phrases = list(_ANSWER_PHRASE.finditer(tail))
     if phrases:
         rest = tail[phrases[-1].end() :]
-        sentence = rest[: _SENTENCE_END.search(rest).start()].strip()
+        sentence = _SENTENCE_END.split(rest, maxsplit=1)[0].strip()
         value = _last_value(sentence)
         if value is not None:
             return value
@@ -162,7 +174,7 @@ def _last_value(text: str) -> str | None:
 
 
 def _join_backwards(text: str, parts: list[tuple[int, int, str]], *, max_gap_chars: int) -> str:
-    """The last part and those before it, as long as only a joint ("and", a comma) stands between."""
+    """The last part and those before it that only a joint ("and", a comma) separates from it."""
     start, _, answer = parts[-1]
     joined = [answer]
     for part_start, part_end, content in reversed(parts[:-1]):

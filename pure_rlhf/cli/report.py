@@ -1,4 +1,4 @@
-"""`pure-rlhf-report RUN [RUN ...]`: write report.html of each run directory and print where it is."""
+"""`pure-rlhf-report RUN [RUN ...]`: write report.html into each run directory."""
 
 from __future__ import annotations
 

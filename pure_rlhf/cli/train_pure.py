@@ -57,9 +57,14 @@ def run(arguments: list[str]) -> int:
         start_ray(config)
         train = launcher.result().train
     try:
-        evaluations = train(config, train_prompts=inputs.train_prompts, eval_prompts=inputs.eval_prompts)
+        evaluations = train(
+            config, train_prompts=inputs.train_prompts, eval_prompts=inputs.eval_prompts
+        )
     except RayError as error:
-        print(f"A worker failed; the last checkpoint in {config.ckpt.path} is intact.\n{error}", file=sys.stderr)
+        print(
+            f"A worker failed; the last checkpoint in {config.ckpt.path} is intact.\n{error}",
+            file=sys.stderr,
+        )
         return 1
     print_result(config, evaluations)
     return 0
@@ -80,16 +85,17 @@ def parse(arguments: list[str]) -> tuple[PureConfig, list[str]]:
     """
     if "-h" in arguments or "--help" in arguments:
         tyro.cli(PureConfig, args=["--help"], use_underscores=True)  # prints and exits
-    flags = set(_flag_names(PureConfig()))
-    good: list[str] = []
+    names = set(_flag_names(PureConfig()))
+    good: list[list[str]] = []
     problems: list[str] = []
     for segment in _segments(arguments):
-        problem = _check_segment(segment, flags)
+        problem = _check_name(segment[0], names)
         if problem:
             problems.append(problem)
         else:
-            good += segment
-    config = tyro.cli(PureConfig, args=good, use_underscores=True)
+            good.append(segment)
+    config, refused = _parse_values(good)
+    problems += refused
     output = Path(config.output_dir)
     paths = dataclasses.replace(
         config.ckpt,
@@ -111,26 +117,45 @@ def _segments(arguments: list[str]) -> list[list[str]]:
     return segments
 
 
-def _check_segment(segment: list[str], flags: set[str]) -> str | None:
-    """What is wrong with one flag and its values, or None."""
-    flag = segment[0].replace("-", "_")
-    name = flag.removeprefix("__")
-    if not segment[0].startswith("--"):
-        return f"{' '.join(segment)}: not a flag; every setting is --name value"
-    if name not in flags:
-        near = difflib.get_close_matches(name, flags, n=1, cutoff=0.4)
-        hint = f"; did you mean --{near[0]}?" if near else ""
-        return f"--{name}: no such flag (names must be written out){hint}"
+def _check_name(flag: str, names: set[str]) -> str | None:
+    """What is wrong with the name of one flag, or None."""
+    if not flag.startswith("--"):
+        return f"{flag}: not a flag; every setting is --name value"
+    name = flag[2:].replace("-", "_")
+    if name in names:
+        return None
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    hint = f"; did you mean --{near[0]}?" if near else ""
+    return f"--{name}: no such flag (names must be written out){hint}"
+
+
+def _parse_values(segments: list[list[str]]) -> tuple[PureConfig, list[str]]:
+    """All flags at once; only where tyro refuses them, one by one, to say which and go on with the rest."""
+    config, problem = _try_parse([part for segment in segments for part in segment])
+    if config is not None:
+        return config, []
+    reasons = {index: _try_parse(segment)[1] for index, segment in enumerate(segments)}
+    bad = {index: reason for index, reason in reasons.items() if reason}
+    if not bad:
+        return PureConfig(), [problem or "the flags contradict each other"]
+    rest = [part for index, segment in enumerate(segments) if index not in bad for part in segment]
+    return tyro.cli(PureConfig, args=rest, use_underscores=True), [
+        f"{' '.join(segments[index])}: {reason}" for index, reason in bad.items()
+    ]
+
+
+def _try_parse(arguments: list[str]) -> tuple[PureConfig | None, str | None]:
+    """The configuration, or tyro's words for why not."""
     output = io.StringIO()
     try:
         with contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
-            _, unknown = tyro.cli(PureConfig, args=segment, use_underscores=True, return_unknown_args=True)
+            config, unknown = tyro.cli(
+                PureConfig, args=arguments, use_underscores=True, return_unknown_args=True
+            )
     except SystemExit:
         words = " ".join(line.strip("│ ") for line in output.getvalue().splitlines()[1:])
-        return f"{' '.join(segment)}: {words.split('─')[0].strip()}"
-    if unknown:
-        return f"{' '.join(segment)}: takes no value {' '.join(map(repr, unknown))}"
-    return None
+        return None, words.split("─")[0].strip()
+    return (None, f"takes no value {' '.join(map(repr, unknown))}") if unknown else (config, None)
 
 
 def _flag_names(config: Any, prefix: str = "") -> list[str]:
@@ -151,7 +176,9 @@ def print_result(config: PureConfig, evaluations: dict[str, Any]) -> None:
     """The table at the end: before, after, and where everything lies."""
     console = Console()
     if {"before", "after"} <= evaluations.keys():
-        table = Table(title=f"Greedy pass@1 on {evaluations['after']['n']} held-out problems ({config.reward_mode})")
+        table = Table(
+            title=f"Greedy pass@1 on {evaluations['after']['n']} held-out problems ({config.reward_mode})"
+        )
         for column in ("", "pass@1", "95 % interval", "mean tokens", "no answer"):
             table.add_column(column, justify="right")
         for when in ("before", "after"):
@@ -167,7 +194,9 @@ def print_result(config: PureConfig, evaluations: dict[str, Any]) -> None:
         console.print(table)
         gain = evaluations["after"]["pass@1"] - evaluations["before"]["pass@1"]
         console.print(f"Gain: {100 * gain:+.1f} points")
-    console.print(f"Report: {config.output_dir}/report.html   model: {config.ckpt.output_dir}", soft_wrap=True)
+    console.print(
+        f"Report: {config.output_dir}/report.html   model: {config.ckpt.output_dir}", soft_wrap=True
+    )
 
 
 if __name__ == "__main__":

@@ -63,14 +63,21 @@ class PureExperienceMaker(RemoteExperienceMaker):
         self.metrics = {}
         batch = Experience.concat_experiences(rollout_samples, self.tokenizer.pad_token_id)
         steps = split_steps(  # 1 where each step ends
-            batch.sequences, batch.action_mask, separator_ids=self.separator_ids, eos_token_ids=self.eos_token_ids
+            batch.sequences,
+            batch.action_mask,
+            separator_ids=self.separator_ids,
+            eos_token_ids=self.eos_token_ids,
         )
         texts = self._answer_texts(batch)
         with ThreadPoolExecutor(max_workers=1) as executor:
-            grading = executor.submit(self._grade, texts, batch.labels)  # 2b final answers
+            grading = executor.submit(
+                self.verifier.grade_batch, texts, batch.labels
+            )  # 2b final answers
             scoring = self._start_scoring(batch, steps)  # 2 step rewards, on the PRM workers
             with self._timed("timing/log_probs"):
-                experiences = self.make_experience(self.split_rollout_samples(rollout_samples))  # log-probs, KL
+                experiences = self.make_experience(
+                    self.split_rollout_samples(rollout_samples)
+                )  # log-probs, KL
             with self._timed("timing/score_prm"):
                 step_rewards_BS = self._finish_scoring(scoring, steps)
             with self._timed("timing/verify"):
@@ -85,23 +92,30 @@ class PureExperienceMaker(RemoteExperienceMaker):
                 kl_BA=_gather(experiences, "kl", batch.action_mask.shape),
                 action_mask_BA=batch.action_mask.bool(),
             )
-        self._record(batch, experiences, steps, step_rewards_BS, grades, verifiable_reward_B, advantages, texts)
+        self._record(
+            batch,
+            experiences,
+            steps,
+            step_rewards_BS,
+            grades,
+            verifiable_reward_B,
+            advantages,
+            texts,
+        )
         _ship(experiences, advantages, verifiable_reward_B)
         return experiences
 
     def _answer_texts(self, batch: Experience) -> list[str]:
         """The answers as text, special tokens left out."""
-        answers = [row[1:][mask.bool()] for row, mask in zip(batch.sequences, batch.action_mask, strict=True)]
+        answers = [
+            row[1:][mask.bool()]
+            for row, mask in zip(batch.sequences, batch.action_mask, strict=True)
+        ]
         return self.tokenizer.batch_decode(answers, skip_special_tokens=True)
 
-    def _grade(self, texts: list[str], labels: list[str | None]) -> list[GradeResult | None]:
-        """One verdict per answer; None where the prompt has no known answer."""
-        answered = [row for row, label in enumerate(labels) if label is not None]
-        results = self.verifier.grade_batch([texts[row] for row in answered], [labels[row] for row in answered])
-        verdicts = dict(zip(answered, results, strict=True))
-        return [verdicts.get(row) for row in range(len(labels))]
-
-    def _start_scoring(self, batch: Experience, steps: StepSpans) -> tuple[list[list[int]], list[ray.ObjectRef]] | None:
+    def _start_scoring(
+        self, batch: Experience, steps: StepSpans
+    ) -> tuple[list[list[int]], list[ray.ObjectRef]] | None:
         """Send token-budget batches to the PRM workers; None when the mode uses no PRM."""
         if self.reward_model_group is None:
             return None
@@ -123,8 +137,13 @@ class PureExperienceMaker(RemoteExperienceMaker):
         references = self._dispatch_forward(
             self.reward_model_group,
             self.args.train.colocate_actor_ref,
-            input_ids=[inputs.input_ids_BU[rows, :width] for rows, width in zip(plan, widths, strict=True)],
-            attention_mask=[inputs.attention_mask_BU[rows, :width] for rows, width in zip(plan, widths, strict=True)],
+            input_ids=[
+                inputs.input_ids_BU[rows, :width] for rows, width in zip(plan, widths, strict=True)
+            ],
+            attention_mask=[
+                inputs.attention_mask_BU[rows, :width]
+                for rows, width in zip(plan, widths, strict=True)
+            ],
             read_index=[inputs.read_index_BS[rows] for rows in plan],
         )
         return plan, references
@@ -166,8 +185,7 @@ class PureExperienceMaker(RemoteExperienceMaker):
             engine_log_probs_BA=batch.rollout_log_probs,
             group_size=self.settings.group_size,
         )
-        self.metrics["verifier/timeouts"] = float(sum(g is not None and g.timed_out for g in grades))
-        self.metrics["verifier/failures"] = float(sum(g is not None and g.failed for g in grades))
+        self.metrics |= self.verifier.drain_counters()
         self.rollout_records = []
         for i in range(min(self.args.pure.rollouts_per_step, len(texts))):
             ends = steps.end_BS[i][steps.mask_BS[i]].tolist()
@@ -180,9 +198,15 @@ class PureExperienceMaker(RemoteExperienceMaker):
                     "answer": batch.labels[i],
                     "text": texts[i],
                     # action index a is the prediction of token a + 1
-                    "steps": [self.tokenizer.decode(batch.sequences[i, a + 1 : b + 2]) for a, b in bounds],
-                    "step_rewards": None if step_rewards_BS is None else step_rewards_BS[i][steps.mask_BS[i]].tolist(),
-                    "advantages": [float(advantages.advantages_BA[i, a : b + 1].mean()) for a, b in bounds],
+                    "steps": [
+                        self.tokenizer.decode(batch.sequences[i, a + 1 : b + 2]) for a, b in bounds
+                    ],
+                    "step_rewards": None
+                    if step_rewards_BS is None
+                    else step_rewards_BS[i][steps.mask_BS[i]].tolist(),
+                    "advantages": [
+                        float(advantages.advantages_BA[i, a : b + 1].mean()) for a, b in bounds
+                    ],
                     "verifiable_reward": None if grades[i] is None else int(grades[i].correct),
                     "truncated": bool(batch.truncated[i]),
                 }
@@ -204,7 +228,9 @@ def _gather(experiences: list[Experience], field: str, shape: torch.Size) -> Ten
     return gathered
 
 
-def _ship(experiences: list[Experience], advantages: Advantages, verifiable_reward_B: Tensor) -> None:
+def _ship(
+    experiences: list[Experience], advantages: Advantages, verifiable_reward_B: Tensor
+) -> None:
     """Write the advantages into the micro-batches, as the policy workers expect them."""
     reward_B = advantages.process_return_B + verifiable_reward_B.nan_to_num(0.0)
     for experience in experiences:

@@ -64,7 +64,9 @@ class PureRolloutActor(undecorated(RolloutRayActor)):
         final = None
         async for output in self.llm.generate(prompt, sampling, request_id=random_uuid()):
             final = output
-        assert final is not None and len(final.outputs) == num_answers, "engine returned too few answers"
+        assert final is not None and len(final.outputs) == num_answers, (
+            "engine returned too few answers"
+        )
         return [
             Completion(
                 prompt_index=prompt_index,

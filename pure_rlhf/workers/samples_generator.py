@@ -35,7 +35,9 @@ class PureSamplesGenerator(SamplesGenerator):
         self.steps_left = max_steps
         self._in_flight: dict[int, PromptRecord] = {}
 
-    def generate_samples(self, **generate_kwargs: Any) -> tuple[list[Experience], float | None, int, bool]:
+    def generate_samples(
+        self, **generate_kwargs: Any
+    ) -> tuple[list[Experience], float | None, int, bool]:
         """One rollout; `([], None, 0, True)` when the run is over. An incomplete last batch is dropped."""
         if self.steps_left <= 0:
             return [], None, 0, True
@@ -47,10 +49,18 @@ class PureSamplesGenerator(SamplesGenerator):
 
     def generate(self, prompts: list[PromptRecord], temperature: float) -> list[Completion]:
         """One answer to each prompt, in their order (for evaluation)."""
-        return [answers[0] for answers in ray.get(self._send(prompts, num_answers=1, temperature=temperature))]
+        return [
+            answers[0]
+            for answers in ray.get(self._send(prompts, num_answers=1, temperature=temperature))
+        ]
 
     def _dispatch_prompts_to_vllm(
-        self, prompts: list[PromptRecord], labels: list[Any], *, images: Any = None, **generate_kwargs: Any
+        self,
+        prompts: list[PromptRecord],
+        labels: list[Any],
+        *,
+        images: Any = None,
+        **generate_kwargs: Any,
     ) -> list[ray.ObjectRef]:
         self._in_flight = {prompt.index: prompt for prompt in prompts}
         return self._send(
@@ -59,7 +69,9 @@ class PureSamplesGenerator(SamplesGenerator):
             temperature=self.args.rollout.temperature,
         )
 
-    def _send(self, prompts: list[PromptRecord], *, num_answers: int, temperature: float) -> list[ray.ObjectRef]:
+    def _send(
+        self, prompts: list[PromptRecord], *, num_answers: int, temperature: float
+    ) -> list[ray.ObjectRef]:
         """One request per prompt, to the engine with the fewest answers waiting."""
         load = [(0, index) for index in range(len(self.vllm_engines))]
         references = []
@@ -71,14 +83,19 @@ class PureSamplesGenerator(SamplesGenerator):
                     prompt.index,
                     prompt.token_ids,
                     num_answers=num_answers,
-                    max_new_tokens=min(self.args.rollout.max_new_tokens, self.args.data.max_len - len(prompt.token_ids)),
+                    max_new_tokens=min(
+                        self.args.rollout.max_new_tokens,
+                        self.args.data.max_len - len(prompt.token_ids),
+                    ),
                     temperature=temperature,
                     top_p=self.args.rollout.top_p,
                 )
             )
         return references
 
-    def _process_response_into_experience(self, response: Completion, **generate_kwargs: Any) -> Experience:
+    def _process_response_into_experience(
+        self, response: Completion, **generate_kwargs: Any
+    ) -> Experience:
         prompt = self._in_flight[response.prompt_index]
         num_prompt, num_answer = len(prompt.token_ids), len(response.token_ids)
         total = num_prompt + num_answer

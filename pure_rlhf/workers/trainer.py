@@ -64,14 +64,18 @@ class PureTrainer(undecorated(PPOTrainer)):
         tokenizer = get_tokenizer(config.actor.model_name_or_path, None, "left", strategy)
         self.num_dropped = train_prompts.num_dropped
         self.held_out = eval_prompts.records
-        self.prompts_dataloader = strategy.setup_dataloader(train_prompts.records, 1, False, True, collate_prompts)
+        self.prompts_dataloader = strategy.setup_dataloader(
+            train_prompts.records, 1, False, True, collate_prompts
+        )
         self.eval_dataloader = self.held_out  # upstream only asks whether there is one
         self.generate_kwargs: dict[str, Any] = {}
         self.samples_generator = PureSamplesGenerator(
             strategy, self.prompts_dataloader, None, tokenizer, engines, max_steps=config.max_steps
         )
         # Not PPOTrainer's constructor: it would read the data again, by upstream's rules.
-        BasePPOTrainer.__init__(self, strategy, actor_group, None, prm_group, reference_group, engines, tokenizer)
+        BasePPOTrainer.__init__(
+            self, strategy, actor_group, None, prm_group, reference_group, engines, tokenizer
+        )
         self.config = config
         self.verifier = VerifierPool(config.verifier_workers, config.verifier_timeout)
         self.experience_maker = PureExperienceMaker(
@@ -85,7 +89,9 @@ class PureTrainer(undecorated(PPOTrainer)):
             settings=config.advantage_settings(),
             verifier=self.verifier,
             separator_ids=find_separator_token_ids(tokenizer, config.step_separator),
-            prm_separator_id=single_separator_id(tokenizer, config.prm_separator) if config.uses_prm else None,
+            prm_separator_id=single_separator_id(tokenizer, config.prm_separator)
+            if config.uses_prm
+            else None,
             eos_token_ids=eos_token_ids(config.actor.model_name_or_path, tokenizer.eos_token_id),
         )
         self.max_steps = planned_steps(config, len(train_prompts.records))
@@ -96,7 +102,12 @@ class PureTrainer(undecorated(PPOTrainer)):
         self.run = RunDirectory(config.output_dir)
         self.sync_metrics: dict[str, float] = {}
         self.step_start = time.perf_counter()
-        self.state: dict[str, Any] = {"phase": "starting", "step": 0, "max_steps": self.max_steps, "metrics": {}}
+        self.state: dict[str, Any] = {
+            "phase": "starting",
+            "step": 0,
+            "max_steps": self.max_steps,
+            "metrics": {},
+        }
 
     def progress(self) -> dict[str, Any]:
         """What the run is doing: phase, step, max_steps, and the metrics of the last step."""
@@ -123,7 +134,9 @@ class PureTrainer(undecorated(PPOTrainer)):
         self.verifier.close()
         return self.run.read_evaluation()
 
-    def train_step(self, rollout_samples: list[Any], global_step: int) -> tuple[dict[str, Any], int]:
+    def train_step(
+        self, rollout_samples: list[Any], global_step: int
+    ) -> tuple[dict[str, Any], int]:
         status, next_step = super().train_step(rollout_samples, global_step)
         self.run.write_rollouts(next_step, self.experience_maker.rollout_records)
         return status, next_step
@@ -131,10 +144,14 @@ class PureTrainer(undecorated(PPOTrainer)):
     def broadcast_to_vllm(self) -> None:
         self.sync_metrics = ray.get(self.actor_model_group.async_run_method("broadcast_to_vllm"))[0]
 
-    def save_logs_and_checkpoints(self, global_step: int, logs_dict: Any = None, client_states: Any = None) -> None:
+    def save_logs_and_checkpoints(
+        self, global_step: int, logs_dict: Any = None, client_states: Any = None
+    ) -> None:
         """Called by upstream's loop once a step: write the metrics, then let upstream log and save."""
         status = {**(logs_dict or {}), **self.sync_metrics}
-        metrics = {ours: float(status[theirs]) for theirs, ours in STATUS_KEYS.items() if theirs in status}
+        metrics = {
+            ours: float(status[theirs]) for theirs, ours in STATUS_KEYS.items() if theirs in status
+        }
         metrics |= self.experience_maker.metrics
         metrics["data/prompts_dropped"] = float(self.num_dropped)
         metrics["timing/step"] = time.perf_counter() - self.step_start
@@ -155,8 +172,11 @@ class PureTrainer(undecorated(PPOTrainer)):
         """Greedy pass@1 on the held-out problems with a 95 % Wilson interval."""
         prompts = self.held_out
         answers = self.samples_generator.generate(prompts, temperature=0.0)
-        texts = self.tokenizer.batch_decode([a.token_ids for a in answers], skip_special_tokens=True)
+        texts = self.tokenizer.batch_decode(
+            [a.token_ids for a in answers], skip_special_tokens=True
+        )
         grades = self.verifier.grade_batch(texts, [prompt.answer for prompt in prompts])
+        self.verifier.drain_counters()  # these answers are not the next training step's
         num_correct = sum(grade.correct for grade in grades)
         interval = binomtest(num_correct, len(prompts)).proportion_ci(0.95, method="wilson")
         return {
@@ -171,7 +191,9 @@ class PureTrainer(undecorated(PPOTrainer)):
 
 def planned_steps(config: PureConfig, num_prompts: int) -> int:
     """Rollout-and-update steps of the run: --max_steps, or fewer where the episodes end first."""
-    return min(config.max_steps, num_prompts // config.rollout.batch_size * config.train.num_episodes)
+    return min(
+        config.max_steps, num_prompts // config.rollout.batch_size * config.train.num_episodes
+    )
 
 
 def eos_token_ids(model: str, tokenizer_eos: int) -> list[int]:

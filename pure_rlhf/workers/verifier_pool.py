@@ -1,9 +1,10 @@
 """Grades answers in worker processes, each comparison under a hard time limit.
 
-Comparing a hostile answer (`9^{9^{9^9}}`) with a label can take forever inside one C call, where neither a
-thread nor a signal handler can stop it; `math-verify`'s own limits use signals and fail outside a main thread,
-which is where a Ray actor runs. So every comparison that needs computer algebra runs in a process that is killed
-when it exceeds the limit, and what notation decides (`quick_verdict`) never leaves the calling process.
+Comparing a hostile answer (`9^{9^{9^9}}`) with a label can take forever inside one C call, where
+neither a thread nor a signal handler can stop it; `math-verify`'s own limits use signals and fail
+outside a main thread, which is where a Ray actor runs. So every comparison that needs computer
+algebra runs in a process that is killed when it exceeds the limit, and what notation decides
+(`quick_verdict`) never leaves the calling process.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ from pure_rlhf.algorithm.verifiable_reward import (
 )
 
 EXTRA_MEMORY_BYTES = 4 << 30
-"""Address space that grading may add to a fresh worker: a huge power ends in a MemoryError, not in a dead host."""
+"""Address space that grading may add to a fresh worker: a huge power ends in a MemoryError, not in
+a dead host.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GradeResult:
-    """The verdict on one text; an answer that could not be compared is not correct, and says why."""
+    """The verdict on one text; an answer that could not be compared is not correct and says why."""
 
     correct: bool
     extracted: str | None  # None: the text holds no final answer
@@ -168,11 +171,14 @@ def _result(answer: str, future: ProcessFuture) -> GradeResult:
 
 
 def _prepare_worker() -> None:
-    """Runs in a new worker before its first task, so that loading sympy is not charged to an answer."""
+    """Runs in a new worker before its first task, so that loading sympy is not charged to an
+    answer.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's business
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     is_equivalent(r"\sqrt{2}x", r"x\sqrt{2}")
-    # On top of what the interpreter maps already: a spawned child imports its owner's main module again.
+    # On top of what the interpreter maps already: a spawned child imports its owner's main module
+    # again.
     mapped_bytes = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     limit = mapped_bytes + EXTRA_MEMORY_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

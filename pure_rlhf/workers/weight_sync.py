@@ -28,7 +28,9 @@ ALIGNMENT_BYTES = 64
 Slot = tuple[str, str, list[int], int]
 
 
-def lay_out(tensors: Iterable[tuple[str, torch.dtype, list[int]]], bucket_bytes: int) -> list[tuple[list[Slot], int]]:
+def lay_out(
+    tensors: Iterable[tuple[str, torch.dtype, list[int]]], bucket_bytes: int
+) -> list[tuple[list[Slot], int]]:
     """Distribute tensors over buckets of at most `bucket_bytes` (a larger tensor gets its own).
 
     Returns: for each bucket its slots and its size in bytes.
@@ -119,10 +121,15 @@ def push_weights(
                 _send_bucket(chunk, slots, size, engines, nccl_group)
     if not is_sender:
         return {}
-    return {"sync/buckets": float(len(buckets)), "sync/megabytes": sum(size for _, size in buckets) / 1e6}
+    return {
+        "sync/buckets": float(len(buckets)),
+        "sync/megabytes": sum(size for _, size in buckets) / 1e6,
+    }
 
 
-def _send_bucket(chunk: list[Tensor], slots: list[Slot], size: int, engines: list[Any], nccl_group: Any) -> None:
+def _send_bucket(
+    chunk: list[Tensor], slots: list[Slot], size: int, engines: list[Any], nccl_group: Any
+) -> None:
     buffer = torch.zeros(size, dtype=torch.uint8, device=chunk[0].device)
     pack(chunk, slots, buffer)
     payload = ray.put(buffer.numpy().tobytes()) if is_cpu_host() else None

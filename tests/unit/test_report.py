@@ -1,4 +1,6 @@
-"""report.html: complete and half-written run directories, untrusted text, and a real browser where there is one."""
+"""report.html: complete and half-written run directories, untrusted text, and a real browser where
+there is one.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from pure_rlhf.algorithm.metrics import METRICS
 from pure_rlhf.cli.report import main
 from pure_rlhf.report import read_run, write_report
-from pure_rlhf.report_figures import PANELS, TIMING_PHASES, figure_cards, series
-from pure_rlhf.algorithm.metrics import METRICS
+from pure_rlhf.report_figures import figure_cards, series
+from pure_rlhf.report_panels import PANELS, TIMING_PHASES
 
 HOSTILE_PROMPT = (
     "What is 2 + 3? <b id=injected>bold</b> </script><script>document.title='hacked'</script>"
@@ -193,10 +196,19 @@ def test_command_line(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 def browse(page: Path, profile: Path, *options: str) -> str:
     command = [
-        str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        f"--user-data-dir={profile}", *options, page.as_uri(),
-    ]  # fmt: skip
+        str(CHROMIUM),
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        f"--user-data-dir={profile}",
+        *options,
+        page.as_uri(),
+    ]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 
 
@@ -211,7 +223,9 @@ def test_in_a_browser(run_dir: Path, tmp_path: Path) -> None:
     assert rendered.count('class="main-svg"') >= len(PANELS) + 2
     assert rendered.count('class="answer"') == 2
     assert "&lt;b id=injected&gt;" in rendered and "<b id=injected>" not in rendered
-    assert re.search(r'class="row worst"[^>]*>.{0,40}2 \+ 3 = 6 in step 3.{0,120}−0\.75', rendered)
+    assert re.search(
+        r'class="row worst"[^>]*>.{0,40}2 \+ 3 = 6 in step 3.{0,120}\u22120\.75', rendered
+    )
     assert "no known answer" in rendered
     picture = tmp_path / "report.png"
     browse(page, tmp_path / "profile2", f"--screenshot={picture}", "--window-size=1400,3000")

@@ -1,4 +1,6 @@
-"""The verifier pool: hostile answers are killed and counted, the others are unaffected, nothing is left behind."""
+"""The verifier pool: hostile answers are killed and counted, the others are unaffected, nothing is
+left behind.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ HOSTILE = r"\boxed{9^{9^{9^{9}}}}"
 
 
 def worker_processes() -> list[psutil.Process]:
-    """Children of this process without the resource tracker of `multiprocessing`, which lives as long as we do."""
+    """Children of this process without the resource tracker of `multiprocessing`, which lives as
+    long as we do.
+    """
     children = psutil.Process().children(recursive=True)
     return [child for child in children if "resource_tracker" not in " ".join(child.cmdline())]
 

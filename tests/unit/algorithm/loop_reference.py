@@ -1,7 +1,7 @@
 """From step rewards to advantages with plain Python loops over answers and tokens.
 
-An independent second implementation, to compare with: it follows the definitions in
-`pure_rlhf/algorithm/{credit_assignment,baselines,advantages}.py` one answer and one token at a time.
+A second implementation to compare with: it follows the definitions in `credit_assignment.py`,
+`baselines.py` and `advantages.py` of `pure_rlhf/algorithm/`, one answer and one token at a time.
 """
 
 from __future__ import annotations

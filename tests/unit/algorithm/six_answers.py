@@ -1,28 +1,31 @@
 """A batch of six answers of different shapes, 2 prompts x 3 answers, to compute by hand.
 
-Token 9 is a separator, 1 is EOS, 5 6 7 are words, 3 the prompt, 0 padding. With the credit temperature
-T = 1 / ln 3, softmax(-r / T) has the weights 3^-r. O is the sum of the credits, L the length, m the
-tokens of each step without its terminator, n the number of steps; KL names its non-zero tokens.
+Token 9 is a separator, 1 is EOS, 5 6 7 are words, 3 the prompt, 0 padding. With the credit
+temperature T = 1 / ln 3, softmax(-r / T) has the weights 3^-r. O is the sum of the credits, L the
+length, m the tokens of each step without its terminator, n the number of steps; KL names its
+non-zero tokens.
 
-       answer        step rewards        weights   credits       O      L  m        n  solved  KL
-    A1 5 9 6 1       0.5, -0.5           1 : 3     1/8, -3/8    -1/4    4  1, 1     2  yes     0.5 @ 0
-    A2 5 6 9 7       0.5,  0.5           1 : 1     1/4,  1/4     1/2    4  2, 1     2  no
-    A3 5 1           1                   1         1             1      2  1        1  yes     0.25 @ 0
-    B1 9 5 6 1       0,    1             3 : 1     0,    1/4     1/4    4  0, 2     2  unknown 1 @ 2
-    B2 5 6 7 1       -0.5                1         -1/2         -1/2    4  3        1  unknown
-    B3 5 9 6 9 7 1   -0.6, -0.6, -0.6    1:1:1     -0.2 each    -0.6    6  1, 1, 1  3  unknown
+       answer        step rewards      weights   credits      O      L  m        n  solved  KL
+    A1 5 9 6 1       0.5, -0.5         1 : 3     1/8, -3/8   -1/4    4  1, 1     2  yes     0.5 @ 0
+    A2 5 6 9 7       0.5,  0.5         1 : 1     1/4,  1/4    1/2    4  2, 1     2  no
+    A3 5 1           1                 1         1            1      2  1        1  yes     0.25 @ 0
+    B1 9 5 6 1       0,    1           3 : 1     0,    1/4    1/4    4  0, 2     2  unknown 1 @ 2
+    B2 5 6 7 1       -0.5              1         -1/2        -1/2    4  3        1  unknown
+    B3 5 9 6 9 7 1   -0.6, -0.6, -0.6  1:1:1     -0.2 each   -0.6    6  1, 1, 1  3  unknown
 
 A2 was cut off by the length limit. The first step of B1 is empty. The prompts have 2 and 3 tokens.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from pure_rlhf.algorithm.advantages import compute_advantages
 from pure_rlhf.algorithm.step_segmentation import split_steps
-from pure_rlhf.types import Advantages, AdvantageSettings, StepSpans
+from pure_rlhf.types import Advantages, AdvantageSettings, StepSpans, convention_settings
 
 TEMPERATURE = 0.9102392266268373  # 1 / ln 3
 ANSWERS = [
@@ -78,3 +81,23 @@ def six_answer_advantages(settings: AdvantageSettings) -> tuple[Advantages, Tens
         action_mask_BA=action_mask,
     )
     return result, action_mask
+
+
+def settings_for(convention: str, **changes: Any) -> AdvantageSettings:
+    """A preset as the hand-computed numbers use it: beta = 0.1, N = 8, not whitened."""
+    values = {
+        "group_size": 3,
+        "credit_temperature": TEMPERATURE,
+        "kl_coef": 0.1,
+        "baseline_length": 8,
+        "normalize": False,
+    }
+    return AdvantageSettings(**{**convention_settings(convention), **values, **changes})
+
+
+def assert_rows(settings: AdvantageSettings, expected: list[list[float]]) -> None:
+    """Compares the advantages of the six answers with one list per answer."""
+    result, action_mask = six_answer_advantages(settings)
+    torch.testing.assert_close(
+        result.advantages_BA, place(expected, action_mask), atol=2e-6, rtol=2e-6
+    )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pure_rlhf.algorithm.advantages import compute_advantages
-from pure_rlhf.types import Advantages, AdvantageSettings, StepSpans, convention_settings
+from pure_rlhf.types import AdvantageSettings, StepSpans, convention_settings
 from tests.unit.algorithm.loop_reference import loop_advantages
 from tests.unit.algorithm.six_answers import lay_out, place, six_answer_advantages
 
@@ -140,72 +140,6 @@ def test_splitting_into_groups_changes_nothing_but_whitening(name: str) -> None:
         for start in range(0, len(whole), GROUP_SIZE)
     ]
     torch.testing.assert_close(torch.cat(pieces), whole)
-
-
-def one_group(answers: list[list[int]], rewards: list[list[float]], **changes: Any) -> Advantages:
-    """Process rewards alone, no KL, no mask, no whitening."""
-    steps, action_mask = lay_out(answers, [2] * len(answers))
-    width = max(map(len, rewards))
-    settings = {"reward_mode": "PRM", "mask_separator": False, "normalize": False, **changes}
-    return compute_advantages(
-        AdvantageSettings(group_size=len(answers), kl_coef=0.0, **settings),
-        step_rewards_BS=torch.tensor([row + [NAN] * (width - len(row)) for row in rewards]),
-        steps=steps,
-        verifiable_reward_B=torch.full((len(answers),), NAN),
-        kl_BA=None,
-        action_mask_BA=action_mask,
-    )
-
-
-@pytest.mark.parametrize("outcome", [0.4, -0.4])
-def test_step_baseline_is_biased_by_the_number_of_steps_and_the_others_are_not(
-    outcome: float,
-) -> None:
-    # The same text in two steps (blank line, token 9) and in one (line feed, token 7), worth the same.
-    answers, rewards = [[5, 5, 9, 5, 5, 1], [5, 5, 7, 5, 5, 1]], [[outcome] * 2, [outcome]]
-
-    def first_advantages(**changes: Any) -> list[float]:
-        result = one_group(answers, rewards, **changes)
-        torch.testing.assert_close(result.process_return_B, torch.tensor([outcome, outcome]))
-        return result.advantages_BA[:, 1].tolist()
-
-    # Two steps pay outcome / 1 each, so their sum is outcome - 2 * outcome; one step pays outcome / 2.
-    # Where outcomes are positive the policy learns to avoid blank lines, where negative to add them.
-    step = first_advantages(reward_baseline="step")
-    assert step == pytest.approx([-outcome, outcome / 2])
-    # Tokens of content: 4 in the first, 5 in the second (the line feed is content, the blank line is
-    # not, as published), each pays outcome / 6.
-    token = first_advantages(reward_baseline="token")
-    assert token == pytest.approx([outcome - 4 * outcome / 6, outcome - 5 * outcome / 6])
-    # The two steps of the first earn outcome / 2 at 3 and 6 of 6 tokens, the second outcome at 6 of
-    # 6: sums of returns 4.5 and 6 times the outcome, over N = 12.
-    by_return = first_advantages(reward_baseline="return", baseline_length=12)
-    assert by_return == pytest.approx([outcome - outcome * 6 / 12, outcome - outcome * 4.5 / 12])
-
-
-def test_empty_steps_pay_no_token_baseline() -> None:
-    # Steps of 0, 0 and 1 tokens against one of 1 token and the same outcome 0.6: the rate for the
-    # first is 0.6 / 2, paid by its third step alone.
-    result = one_group([[9, 9, 5, 1], [5, 1]], [[0.6] * 3, [0.6]], reward_baseline="token")
-    assert result.token_rewards_BA[0, 1:5].tolist() == pytest.approx([0.2, 0.2, 0, 0.2 - 0.3])
-
-
-def test_two_hundred_steps() -> None:
-    answers = [[5, 9] * 199 + [5, 1], [5, 1]]
-    result = one_group(answers, [[0.5] * 200, [0.5]], reward_baseline="none")
-    assert result.process_return_B.tolist() == pytest.approx([0.5, 0.5])
-    assert result.advantages_BA[0, 1].item() == pytest.approx(0.5)
-    assert result.advantages_BA[0, 400].item() == pytest.approx(0.5 / 200)
-
-
-def test_answers_worth_the_same_have_no_advantage() -> None:
-    answers, rewards = [[5, 5, 9, 5, 1]] * 3, [[0.3, 0.3]] * 3
-    for changes in (
-        {"reward_baseline": "step"},
-        {"estimator": "group_norm", "reward_baseline": "none", "credit_assignment": "min"},
-    ):
-        first = one_group(answers, rewards, **changes).advantages_BA[:, 1]
-        torch.testing.assert_close(first, torch.zeros(3), atol=1e-4, rtol=0)
 
 
 def test_leave_one_out_rewards_sum_to_zero_in_every_group() -> None:

@@ -69,7 +69,7 @@ def test_unknown_preset_is_refused() -> None:
             "verifiable_reward_baseline shared needs a baseline of whole returns, but "
             "reward_baseline step",
         ),
-        ({"estimator": "group_norm"}, "use reward_baseline none, or estimator rloo"),
+        ({"estimator": "group_norm"}, "use reward_baseline none (or return"),
         (
             {"estimator": "group_norm", "reward_baseline": "step"},
             "so reward_baseline step would be a second one",
@@ -84,6 +84,15 @@ def test_settings_at_odds_are_named(changes: dict[str, Any], message: str) -> No
     problems = find_setting_problems(AdvantageSettings(**{"group_size": 4, **changes}))
     assert len(problems) == 1
     assert message in problems[0]
+
+
+@pytest.mark.parametrize("reward_baseline", ["return", "none"])
+def test_group_norm_centres_by_itself(reward_baseline: Any) -> None:
+    settings = AdvantageSettings(
+        **convention_settings("verl")
+        | {"group_size": 4, "estimator": "group_norm", "reward_baseline": reward_baseline}
+    )
+    assert find_setting_problems(settings) == []
 
 
 def test_all_problems_are_named_at_once() -> None:

@@ -11,32 +11,15 @@ import pytest
 import torch
 
 from pure_rlhf.algorithm.advantages import compute_advantages, suffix_sums, whiten
-from pure_rlhf.types import AdvantageSettings, convention_settings
+from pure_rlhf.types import AdvantageSettings
 from tests.unit.algorithm.six_answers import (
-    TEMPERATURE,
+    assert_rows,
     lay_out,
     pad_rows,
     place,
+    settings_for,
     six_answer_advantages,
 )
-
-
-def settings_for(convention: str, **changes: Any) -> AdvantageSettings:
-    values = {
-        "group_size": 3,
-        "credit_temperature": TEMPERATURE,
-        "kl_coef": 0.1,
-        "baseline_length": 8,
-        "normalize": False,
-    }
-    return AdvantageSettings(**{**convention_settings(convention), **values, **changes})
-
-
-def assert_rows(settings: AdvantageSettings, expected: list[list[float]]) -> None:
-    result, action_mask = six_answer_advantages(settings)
-    torch.testing.assert_close(
-        result.advantages_BA, place(expected, action_mask), atol=2e-6, rtol=2e-6
-    )
 
 
 @pytest.mark.parametrize(
@@ -162,10 +145,10 @@ def test_openrlhf_convention_with_the_step_baseline() -> None:
 
 def test_openrlhf_convention_whitened() -> None:
     # 24 tokens, 14 of them not 0. Their sum is -0.425 - 2.625 + 1.44375 + 0.74 - 1.185 - 1.0125 =
-    # -3.06375, so the mean is -3.06375 / 14 = -0.218839286. Their squares sum to 0.105625 + 2.296875
-    # + 2.084414063 + 0.2738 + 0.468075 + 0.398671875 = 5.627460938. Over all 24 tokens (the ten
-    # zeros are in it, as published) sum of (a - mean)^2 = 5.627460938 - 2 * 0.670468862 + 24 *
-    # 0.047890633 = 5.435898406, and over 14 that is 0.388278458 = 0.623119938^2.
+    # -3.06375, so the mean is -3.06375 / 14 = -0.218839286. Their squares sum to 0.105625 +
+    # 2.296875 + 2.084414063 + 0.2738 + 0.468075 + 0.398671875 = 5.627460938. Over all 24 tokens
+    # (the ten zeros are in it, as published) sum of (a - mean)^2 = 5.627460938 - 2 * 0.670468862 +
+    # 24 * 0.047890633 = 5.435898406, and over 14 that is 0.388278458 = 0.623119938^2.
     mean, std = -0.218839286, 0.623119938
     expected = [[(a - mean) / std if a else 0.0 for a in row] for row in OPENRLHF_TOKEN]
     assert expected[2][0] == pytest.approx(2.668169, abs=1e-6)
@@ -178,9 +161,9 @@ def test_verl_convention() -> None:
 
 def test_verl_convention_whitened() -> None:
     # All 24 tokens count. Sum: 2.3625 - 0.7 + 2.45 + 0.75 - 0.75 - 0.9 = 3.2125; mean 0.133854167.
-    # Squares: 1.3980078125 + 0.134218750 + 3.001562500 + 0.148125 + 0.140625 + 0.175 = 4.9975390625;
-    # minus 24 * mean^2 = 0.430006510 leaves 4.567532552; over 23 that is 0.198588372; its root, with
-    # 1e-8 added, 0.445632564.
+    # Squares: 1.3980078125 + 0.134218750 + 3.001562500 + 0.148125 + 0.140625 + 0.175 =
+    # 4.9975390625; minus 24 * mean^2 = 0.430006510 leaves 4.567532552; over 23 that is 0.198588372;
+    # its root, with 1e-8 added, 0.445632564.
     mean, std = 0.133854167, 0.445632564
     expected = [[(a - mean) / std for a in row] for row in VERL]
     assert expected[0][0] == pytest.approx(1.010969, abs=1e-6)
@@ -188,8 +171,8 @@ def test_verl_convention_whitened() -> None:
 
 
 def test_return_baseline_as_in_the_paper() -> None:
-    # The process part has the baseline of token returns over N = 8, the verifiable reward is centred
-    # by itself and KL has no baseline. Sums over tokens of the process returns alone:
+    # The process part has the baseline of token returns over N = 8, the verifiable reward is
+    # centred by itself and KL has no baseline. Sums over tokens of the process returns alone:
     #   A1 1/8 * 2 - 3/8 * 4 = -1.25; A2 1/4 * 3 + 1/4 * 4 = 1.75; A3 1 * 2 = 2
     #   B1 0 * 1 + 1/4 * 4 = 1; B2 -1/2 * 4 = -2; B3 -0.2 * (2 + 4 + 6) = -2.4
     # Baselines: A1 3.75 / 16 = 0.234375; A2 0.75 / 16 = 0.046875; A3 0.5 / 16 = 0.03125;
@@ -220,75 +203,6 @@ def test_no_baseline() -> None:
         [-0.6, 0, -0.4, 0, -0.2, 0],
     ]
     assert_rows(settings, expected)
-
-
-def test_reinforce_baseline_takes_the_whole_group() -> None:
-    # Rate of A: (-1/4 + 1/2 + 1) / 10 = 1/8; of B: (1/4 - 1/2 - 0.6) / 14 = -0.85 / 14.
-    # Verifiable reward of A: 0, -1, 0 minus -1/3. The first steps of A1 (1/8 - 1/8) and A2 (1/4 - 2/8)
-    # earn 0; the second ones -3/8 - 1/8 and 1/4 - 1/8.
-    settings = settings_for(
-        "openrlhf", estimator="reinforce_baseline", kl_coef=0.0, mask_separator=False
-    )
-    third, rate_b = 1 / 3, -0.85 / 14
-    expected = [
-        [-0.5 + third] * 4,
-        [0.125 - 1 + third] * 4,
-        [0.875 + third] * 2,
-        [0.25 - 2 * rate_b] * 4,
-        [-0.5 - 3 * rate_b] * 4,
-        [3 * (-0.2 - rate_b)] * 2 + [2 * (-0.2 - rate_b)] * 2 + [-0.2 - rate_b] * 2,
-    ]
-    assert_rows(settings, expected)
-
-
-def test_group_norm_with_verifiable_rewards_alone_is_grpo() -> None:
-    # A: rewards 0, -1, 0 have the mean -1/3 and the sample variance (1/9 + 4/9 + 1/9) / 2 = 1/3.
-    # B: nothing known, exactly 0.
-    settings = settings_for(
-        "openrlhf",
-        estimator="group_norm",
-        reward_baseline="none",
-        reward_mode="VR",
-        kl_coef=0.0,
-        mask_separator=False,
-    )
-    std = 0.577350269 + 1e-6
-    right, wrong = 1 / 3 / std, -2 / 3 / std
-    assert_rows(settings, [[right] * 4, [wrong] * 4, [right] * 2, [0] * 4, [0] * 4, [0] * 6])
-
-
-@pytest.mark.parametrize("kl_baselined", [False, True])
-def test_group_norm_of_process_rewards(kl_baselined: bool) -> None:
-    # Two answers of two tokens, one step each, rewards 1 and 0; KL 1 at the last token of the first.
-    # Without KL the returns are 1, 1 and 0, 0: mean 1/2, variance (1/4 + 1/4) / (2 - 1) = 1/2; the
-    # penalty 0.5 is then subtracted. With KL inside they are 0.5, 0.5 and 0, 0: mean 1/4, variance
-    # (1/16 + 1/16) / 1 = 1/8.
-    steps, action_mask = lay_out([[5, 1], [5, 1]], [2, 2])
-    result = compute_advantages(
-        AdvantageSettings(
-            group_size=2,
-            reward_mode="PRM",
-            credit_assignment="sum",
-            estimator="group_norm",
-            reward_baseline="none",
-            kl_coef=0.5,
-            kl_baselined=kl_baselined,
-            mask_separator=False,
-            normalize=False,
-        ),
-        step_rewards_BS=torch.tensor([[1.0], [0.0]]),
-        steps=steps,
-        verifiable_reward_B=torch.zeros(2),
-        kl_BA=place([[0, 1], [0, 0]], action_mask),
-        action_mask_BA=action_mask,
-    )
-    if kl_baselined:
-        std = 0.353553391 + 1e-6
-        expected = [[0.25 / std] * 2, [-0.25 / std] * 2]
-    else:
-        std = 0.707106781 + 1e-6
-        expected = [[0.5 / std - 0.5] * 2, [-0.5 / std] * 2]
-    torch.testing.assert_close(result.advantages_BA, place(expected, action_mask))
 
 
 def test_suffix_sums() -> None:

@@ -55,8 +55,8 @@ def test_the_other_methods() -> None:
     assert credit(rewards, "sum") == pytest.approx(rewards)
     assert credit(rewards, "mean") == pytest.approx([0.2, -0.1, 0.15, -0.1])
     assert credit(rewards, "min") == pytest.approx([0, -0.4, 0, 0])  # the first of equal minima
-    # gamma = 0.5: G_4 = -0.4, G_3 = 0.6 - 0.2 = 0.4, G_2 = -0.4 + 0.2 = -0.2, G_1 = 0.8 - 0.1 = 0.7;
-    # the credits are 0.7 + 0.2, -0.2 - 0.4, 0.4 + 0.4, -0.4.
+    # gamma = 0.5: G_4 = -0.4, G_3 = 0.6 - 0.2 = 0.4, G_2 = -0.4 + 0.2 = -0.2, G_1 = 0.8 - 0.1 =
+    # 0.7; the credits are 0.7 + 0.2, -0.2 - 0.4, 0.4 + 0.4, -0.4.
     assert credit(rewards, "gamma_decay", gamma=0.5) == pytest.approx([0.9, -0.6, 0.8, -0.4])
     assert credit(rewards, "gamma_decay", gamma=1.0) == pytest.approx(rewards)
 

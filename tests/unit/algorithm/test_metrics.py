@@ -15,7 +15,9 @@ NAN = math.nan
 
 
 def batch(**changes: Any) -> dict[str, Any]:
-    """Two prompts with two answers each; 2, 1, 3 and 2 steps; the second prompt has no known answer."""
+    """Two prompts with two answers each; 2, 1, 3 and 2 steps; the second prompt has no known
+    answer.
+    """
     mask = torch.tensor([[1, 1, 0], [1, 0, 0], [1, 1, 1], [1, 1, 0]]).bool()
     steps = StepSpans(
         end_BS=torch.tensor([[1, 3, 0], [2, 0, 0], [0, 1, 2], [1, 2, 0]]),
@@ -100,10 +102,17 @@ def test_without_prm_and_without_answers_nothing_is_nan() -> None:
     assert metrics["reward/answered_frac"] == 0
     assert metrics["reward/no_signal_group_frac"] == 1
     absent = {
-        "reward/process_return", "reward/step_reward", "reward/worst_step", "pure/worst_step_position",
-        "reward/verifiable_accuracy", "reward/prm_verifier_agreement", "reward/group_pass_frac",
-        "policy/kl_reference", "sync/log_prob_gap", "rollout/response_length_correct",
-    }  # fmt: skip
+        "reward/process_return",
+        "reward/step_reward",
+        "reward/worst_step",
+        "pure/worst_step_position",
+        "reward/verifiable_accuracy",
+        "reward/prm_verifier_agreement",
+        "reward/group_pass_frac",
+        "policy/kl_reference",
+        "sync/log_prob_gap",
+        "rollout/response_length_correct",
+    }
     assert not absent & set(metrics)
 
 
@@ -133,7 +142,7 @@ def test_order_of_groups_does_not_matter() -> None:
     order = torch.tensor([2, 3, 0, 1])
     arguments = batch()
     steps = arguments["steps"]
-    shuffled = {
+    shuffled: dict[str, Any] = {
         key: value[order] if isinstance(value, torch.Tensor) else value
         for key, value in arguments.items()
     }

@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# Trains a language model with PURE (arXiv 2504.15275), on 5 to 8 GPUs or on a CPU.
+#
+#   bash examples/scripts/train_pure.sh                     what fits this host
+#   reward_mode=VR bash examples/scripts/train_pure.sh      another reward
+#   bash examples/scripts/train_pure.sh --max_steps 100     any flag of `pure-rlhf-train --help`, these win
+#
+# 5 to 8 GPUs (80 GB): the published recipe, Qwen2.5-Math-7B with process rewards and 10 % known answers; policy,
+#   reference and PRM share the first four GPUs, each further one is a rollout engine. Published: 8 x A100, 16 hours.
+# No GPU: the small world (examples/tiny_math), a policy and a PRM made from nothing, at most 15 minutes on 2 cores.
+set -euo pipefail
+
+reward_mode=${reward_mode:-PRMVR} # PRM: process rewards, VR: verifiable rewards, PRMVR: both
+
+# Any of these may be set in the environment, on either kind of host. On a CPU host an unset MODEL, PRM or DATA
+# comes from the small world.
+OUTPUT_DIR=${OUTPUT_DIR:-output}
+GPU_MODEL=Qwen/Qwen2.5-Math-7B
+GPU_PRM=jinachris/PURE-PRM-7B
+GPU_DATA=data/8k_math_879_answers.json # from the data/ folder of PURE's public repository; or a hub data set
+RUN_DIR=${RUN_DIR:-$OUTPUT_DIR/$reward_mode-$(date +%Y%m%d-%H%M%S)}
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+num_gpus=$({ nvidia-smi -L 2>/dev/null || true; } | grep -c '^GPU' || true)
+[ "${PURE_HOST:-}" = cpu ] && num_gpus=0 && export CUDA_VISIBLE_DEVICES=""
+if [ "$num_gpus" -gt 0 ] && [ "$num_gpus" -lt 5 ]; then
+    echo "This recipe needs 5 to 8 GPUs: four for policy, reference and PRM, and one to four for rollouts; this host" >&2
+    echo "has $num_gpus. The CPU run needs none: PURE_HOST=cpu bash examples/scripts/train_pure.sh" >&2
+    exit 2
+fi
+bash "$root/examples/scripts/setup.sh"
+python=${PURE_VENV:-$root/.venv}/bin/python
+export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
+
+if [ "$num_gpus" -gt 0 ]; then
+    engines=$((num_gpus > 8 ? 4 : num_gpus - 4))
+    flags=(
+        --actor.model_name_or_path "${MODEL:-$GPU_MODEL}"
+        --reward.model_name_or_path "${PRM:-$GPU_PRM}"
+        --data.prompt_dataset "${DATA:-$GPU_DATA}"
+        # placement
+        --actor.num_gpus_per_node 4
+        --ref.num_gpus_per_node 4
+        --reward.num_gpus_per_node 4
+        --vllm.num_engines "$engines"
+        --vllm.gpu_memory_utilization 0.9
+        # memory and speed
+        --ds.zero_stage 2
+        --ds.attn_implementation flash_attention_2
+        --ds.adam_offload
+        --actor.gradient_checkpointing_enable
+        # recipe
+        --rollout.batch_size 64
+        --rollout.n_samples_per_prompt 4
+        --rollout.temperature 0.5
+        --rollout.max_new_tokens 2048
+        --rollout.micro_batch_size 4
+        --train.batch_size 128
+        --train.micro_batch_size 2
+        --actor.adam.lr 5e-7
+        --algo.kl.init_coef 0.001
+        --max_steps 500
+        --ckpt.save_steps 20
+        --ckpt.save_hf
+    )
+else
+    world=$OUTPUT_DIR/world
+    if [ -z "${MODEL:-}" ] || [ -z "${DATA:-}" ] || { [ -z "${PRM:-}" ] && [ "$reward_mode" != VR ]; }; then
+        "$python" -m examples.tiny_math.make_world --output_dir "$world"
+        if [ -z "${PRM:-}" ] && [ "$reward_mode" != VR ]; then
+            PYTHON=$python WORLD=$world bash "$root/examples/tiny_math/train_prm.sh"
+        fi
+        flags=(--eval.dataset "$world/test.jsonl")
+    else
+        flags=()
+    fi
+    flags+=(
+        --actor.model_name_or_path "${MODEL:-$world/policy}"
+        --reward.model_name_or_path "${PRM:-$world/prm}"
+        --data.prompt_dataset "${DATA:-$world/train.jsonl}"
+        # placement: one process each
+        --actor.num_gpus_per_node 1
+        --ref.num_gpus_per_node 1
+        --reward.num_gpus_per_node 1
+        --vllm.num_engines 1
+        --ds.attn_implementation sdpa
+        # recipe of the small world (examples/tiny_math/README.md says how it was found)
+        --data.max_len 320
+        --data.prompt_max_len 128
+        --rollout.max_new_tokens 192
+        --rollout.batch_size 32
+        --rollout.n_samples_per_prompt 8
+        --rollout.temperature 1.0
+        --rollout.micro_batch_size 64
+        --train.batch_size 256
+        --train.micro_batch_size 64
+        --actor.adam.lr 2e-5
+        --algo.kl.init_coef 0.001
+        --max_steps 60
+        --ckpt.save_steps 20
+        --ckpt.max_num 1
+    )
+fi
+exec "$python" -m pure_rlhf.cli.train_pure --reward_mode "$reward_mode" --output_dir "$RUN_DIR" "${flags[@]}" "$@"

@@ -1,0 +1,52 @@
+"""The README.md beside a trained PRM: what it is, how good it is, and how to score with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_CARD = """---
+library_name: transformers
+pipeline_tag: token-classification
+tags: [process-reward-model]
+---
+# Process reward model
+
+A token-classification model with two labels (0 = wrong step, 1 = right step), trained from `{base}` on
+`{data}`, stage {stage} of 2 ({trained}). {metrics}
+
+## How to score
+
+Build token ids, not a string: the prompt, then each step followed by the one token of {separator!r}. The model is
+read at these separators; the reward of a step is p(right) - p(wrong), in [-1, 1].
+
+```python
+import torch
+from transformers import AutoModelForTokenClassification, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForTokenClassification.from_pretrained(folder).eval()
+(separator_id,) = tokenizer.encode({separator!r}, add_special_tokens=False)
+
+ids, ends = tokenizer.encode(prompt, add_special_tokens=False), []
+for step in steps:
+    ids += tokenizer.encode(step, add_special_tokens=False)
+    ends.append(len(ids))
+    ids.append(separator_id)
+with torch.no_grad():
+    probabilities = model(torch.tensor([ids])).logits[0, ends].float().softmax(-1)
+step_rewards = probabilities[:, 1] - probabilities[:, 0]
+```
+"""
+
+
+def model_card(
+    *, base: str, data: str, stage: int, separator: str, metrics: dict[str, Any] | None
+) -> str:
+    """The text of the card; `metrics` are those of `evaluation.step_metrics`, if there was a held-out split."""
+    shown = "Not measured on held-out steps."
+    if metrics is not None and metrics["f1_wrong_steps"] is not None:
+        shown = f"F1 on wrong held-out steps: {metrics['f1_wrong_steps']:.3f}."
+    trained = "only the score head" if stage == 1 else "all weights"
+    return _CARD.format(
+        base=base, data=data, stage=stage, separator=separator, trained=trained, metrics=shown
+    )

@@ -1,0 +1,75 @@
+"""Fixtures: a small world of random models, made once a session."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("DS_ACCELERATOR", "cpu")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+@dataclass(frozen=True)
+class RandomWorld:
+    """Random models and problems in the forms that the command line takes."""
+
+    folder: Path
+    policy: Path
+    prm: Path
+    train: Path
+    test: Path
+
+    def flags(self, output_dir: Path, **changes: object) -> list[str]:
+        """A run of two small steps on the CPU host; `a__b=1` changes or adds `--a.b 1`, None drops it."""
+        values: dict[str, object] = {
+            "actor.model_name_or_path": self.policy,
+            "reward.model_name_or_path": self.prm,
+            "data.prompt_dataset": self.train,
+            "output_dir": output_dir,
+            "actor.num_gpus_per_node": 1,
+            "ref.num_gpus_per_node": 1,
+            "reward.num_gpus_per_node": 1,
+            "vllm.num_engines": 1,
+            "ds.attn_implementation": "sdpa",
+            "data.max_len": 192,
+            "data.prompt_max_len": 128,
+            "rollout.max_new_tokens": 64,
+            "rollout.batch_size": 8,
+            "rollout.n_samples_per_prompt": 4,
+            "rollout.micro_batch_size": 8,
+            "rollout.temperature": 1.0,
+            "train.batch_size": 16,
+            "train.micro_batch_size": 8,
+            "max_steps": 2,
+            "ckpt.save_steps": 1,
+        }
+        values |= {name.replace("__", "."): value for name, value in changes.items()}
+        return [
+            part
+            for name, value in values.items()
+            if value is not None
+            for part in (f"--{name}", str(value))
+        ]
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> RandomWorld:
+    from tests.tiny_models import save_models
+
+    folder = tmp_path_factory.mktemp("world")
+    rows = [
+        {"question": f"What is {a} + {a + 7}?", "answer": str(2 * a + 7) if a % 3 else None}
+        for a in range(48)
+    ]
+    solutions = [
+        f"{row['question']} We add.\n\nFirst step: {n}.\n\nSo \\boxed{{{n}}}"
+        for n, row in enumerate(rows)
+    ]
+    policy, prm = save_models(folder, solutions)
+    for name, chosen in (("train", rows), ("test", [row for row in rows if row["answer"]][:8])):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in chosen))
+    return RandomWorld(folder, policy, prm, folder / "train.jsonl", folder / "test.jsonl")

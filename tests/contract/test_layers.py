@@ -1,0 +1,59 @@
+"""Imports point one way: cli -> launcher -> workers -> algorithm -> types; only some files may import openrlhf."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[2] / "pure_rlhf"
+MAY_IMPORT_OPENRLHF = {"upstream.py", "cpu_host.py", "launcher.py"}
+HEAVY = ("ray", "vllm", "openrlhf", "deepspeed", "transformers", "datasets")
+
+
+def imported_roots(path: Path) -> set[str]:
+    roots = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            roots |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            roots.add(node.module.split(".")[0])
+    return roots
+
+
+def test_only_the_seams_import_openrlhf() -> None:
+    offenders = [
+        path.relative_to(PACKAGE)
+        for path in PACKAGE.rglob("*.py")
+        if "openrlhf" in imported_roots(path)
+        and path.name not in MAY_IMPORT_OPENRLHF
+        and path.parent.name != "workers"
+    ]
+    assert offenders == []
+
+
+def test_algorithm_imports_torch_and_the_standard_library_only() -> None:
+    allowed = set(sys.stdlib_module_names) | {
+        "torch",
+        "pure_rlhf",
+        "math_verify",
+        "latex2sympy2_extended",
+        "sympy",
+    }
+    for path in (PACKAGE / "algorithm").glob("*.py"):
+        assert imported_roots(path) <= allowed, path.name
+
+
+def test_importing_the_algorithm_and_the_command_line_loads_nothing_heavy() -> None:
+    modules = [f"pure_rlhf.algorithm.{path.stem}" for path in (PACKAGE / "algorithm").glob("*.py")]
+    modules += [
+        "pure_rlhf",
+        "pure_rlhf.config",
+        "pure_rlhf.types",
+        "pure_rlhf.cli.train_pure",
+        "pure_rlhf.cpu_host",
+    ]
+    code = f"import sys, {', '.join(modules)}; print([m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().splitlines()[-1] == "[]"

@@ -1,0 +1,209 @@
+"""What we assume of the installed OpenRLHF: settings it reads, methods we override, fields of its records."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from pure_rlhf import cpu_host
+from pure_rlhf.config import PureConfig
+from pure_rlhf.upstream import check_version, undecorated, upstream_args
+
+cpu_host.install()
+
+ROOT = Path(find_spec("openrlhf").submodule_search_locations[0])
+# Every file of OpenRLHF whose code a run executes.
+FILES = [
+    "trainer/ppo_trainer.py",
+    "trainer/ppo_utils/experience.py",
+    "trainer/ppo_utils/experience_maker.py",
+    "trainer/ppo_utils/kl_controller.py",
+    "trainer/ppo_utils/length_penalty.py",
+    "trainer/ppo_utils/replay_buffer.py",
+    "trainer/ppo_utils/samples_generator.py",
+    "trainer/ray/launcher.py",
+    "trainer/ray/ppo_actor.py",
+    "trainer/ray/vllm_engine.py",
+    "utils/deepspeed/deepspeed.py",
+    "utils/deepspeed/deepspeed_utils.py",
+    "utils/logging_utils.py",
+    "utils/loss_utils.py",
+    "utils/utils.py",
+]
+GROUPS = {
+    "actor",
+    "ref",
+    "reward",
+    "critic",
+    "vllm",
+    "rollout",
+    "train",
+    "algo",
+    "ds",
+    "data",
+    "eval",
+    "ckpt",
+    "logger",
+}
+
+
+def settings_read(source: str) -> set[str]:
+    """Dotted names read from something called `args`: `strategy.args.ds.zpg` gives `ds.zpg`."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        chain: list[str] = []
+        while isinstance(node, ast.Attribute):
+            chain.append(node.attr)
+            node = node.value
+        if isinstance(node, ast.Name):
+            chain.append(node.id)
+        chain.reverse()
+        if "args" in chain:
+            rest = chain[chain.index("args") + 1 :]
+            if rest and (
+                (rest[0] in GROUPS and len(rest) > 1) or rest[0] in {"local_rank", "use_ms"}
+            ):
+                names.add(".".join(rest))
+    return names
+
+
+def test_the_scan_finds_settings() -> None:
+    found = settings_read(
+        "x = strategy.args.ds.zero_stage + self.args.algo.kl.init_coef + args.local_rank"
+    )
+    assert found == {"ds.zero_stage", "algo.kl", "algo.kl.init_coef", "local_rank"}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_setting_that_openrlhf_reads_exists(file: str) -> None:
+    args = upstream_args(PureConfig())
+    missing = []
+    for name in settings_read((ROOT / file).read_text(encoding="utf-8")):
+        node = args
+        if name.startswith("critic.") and name not in {
+            "critic.freezing_steps",
+            "critic.model_name_or_path",
+        }:
+            continue  # only read where there is a critic
+        for part in name.split("."):
+            if not hasattr(node, part):
+                missing.append(name)
+                break
+            node = getattr(node, part)
+    assert not missing, f"{file} reads settings that upstream_args lacks: {sorted(missing)}"
+
+
+def test_version() -> None:
+    check_version()
+
+
+def test_never_is_infinity_and_clip_range_is_filled_in() -> None:
+    args = upstream_args(PureConfig())
+    assert args.eval.steps == float("inf")
+    assert args.ckpt.save_steps == 20
+    assert args.actor.eps_clip_low_high == (0.2, 0.2)
+    assert vars(args.actor.adam)["lr"] == 5e-7
+    assert args.algo.kl.estimator == "k1"
+    assert isinstance(args, SimpleNamespace)
+
+
+def overridden() -> list[tuple[type, type, str]]:
+    from pure_rlhf.workers.experience_maker import PureExperienceMaker
+    from pure_rlhf.workers.policy_worker import PolicyTrainer, PolicyWorker
+    from pure_rlhf.workers.prm_worker import PrmWorker
+    from pure_rlhf.workers.rollout_actor import PureRolloutActor
+    from pure_rlhf.workers.samples_generator import PureSamplesGenerator
+    from pure_rlhf.workers.trainer import PureTrainer
+    from pure_rlhf.workers.weight_sync import EngineWorker
+
+    ours = [
+        PureExperienceMaker,
+        PolicyTrainer,
+        PolicyWorker,
+        PrmWorker,
+        PureRolloutActor,
+        PureSamplesGenerator,
+        PureTrainer,
+        EngineWorker,
+    ]
+    return [
+        (cls, base, name)
+        for cls in ours
+        for base in cls.__mro__[1:]
+        if base.__module__.startswith("openrlhf")
+        for name, value in vars(cls).items()
+        if inspect.isfunction(value) and name in vars(base) and name != "__init__"
+    ]
+
+
+def test_overridden_methods_take_what_upstream_passes() -> None:
+    pairs = overridden()
+    names = {f"{cls.__name__}.{name}" for cls, _, name in pairs}
+    # the seams that the design rests on; a rename upstream would make our method dead code
+    assert {
+        "PureExperienceMaker.make_experience_batch",
+        "PolicyTrainer.broadcast_to_vllm",
+        "PolicyTrainer._init_vllm_sync_group",
+        "PureSamplesGenerator._dispatch_prompts_to_vllm",
+        "PureSamplesGenerator._process_response_into_experience",
+        "PureSamplesGenerator.generate_samples",
+        "PureTrainer.train_step",
+        "PureTrainer.save_logs_and_checkpoints",
+        "PureTrainer.init_checkpoint_states",
+        "PureTrainer.evaluate",
+        "PureTrainer.broadcast_to_vllm",
+    } <= names
+    for cls, base, name in pairs:
+        if base.__name__ == "BaseModelActor":
+            continue  # PrmWorker replaces a method that only raises
+        ours = inspect.signature(getattr(cls, name)).parameters
+        theirs = inspect.signature(getattr(base, name)).parameters
+        takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in ours.values())
+        missing = {n for n in theirs if n != "_ray_trace_ctx"} - ours.keys()
+        assert takes_any or not missing, f"{cls.__name__}.{name} does not take {missing}"
+
+
+def test_undecorated_gives_the_plain_class() -> None:
+    from openrlhf.trainer.ppo_trainer import PPOTrainer
+
+    plain = undecorated(PPOTrainer)
+    assert plain.__name__ == "PPOTrainer" and plain.__module__ == "openrlhf.trainer.ppo_trainer"
+    assert not hasattr(plain, "__ray_actor_class__")
+
+
+def test_experience_has_the_fields_we_fill() -> None:
+    from openrlhf.trainer.ppo_utils.experience import Experience
+
+    names = {field.name for field in dataclasses.fields(Experience)}
+    assert {
+        "sequences",
+        "attention_mask",
+        "action_mask",
+        "rollout_log_probs",
+        "action_log_probs",
+        "advantages",
+        "returns",
+        "rewards",
+        "kl",
+        "prompts",
+        "labels",
+        "response_length",
+        "truncated",
+        "total_length",
+        "index",
+        "info",
+    } <= names
+
+
+def test_the_patched_name_is_still_the_one_that_upstream_builds() -> None:
+    """`replaced(ppo_actor, "ActorPPOTrainer", ...)` works only while the method looks the name up in its module."""
+    from openrlhf.trainer.ray import ppo_actor
+
+    source = inspect.getsource(undecorated(ppo_actor.PolicyModelActor).init_model_from_pretrained)
+    assert "self.trainer = ActorPPOTrainer(" in source

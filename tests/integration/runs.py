@@ -1,0 +1,112 @@
+"""Starts real training runs as a user would, watches them, and checks that they leave nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).parents[2]
+MARK = "PURE_TEST_MARK"
+
+
+class Run:
+    """A training process, its output so far, and the processes it started.
+
+    Use as a context manager: at the end nothing of the run may be alive, and Ray's files are removed.
+    """
+
+    def __init__(self, arguments: list[str], **environment: str) -> None:
+        self.mark = uuid.uuid4().hex
+        # Unix socket paths are short, so not below pytest's temporary folder.
+        self.ray_folder = Path(tempfile.mkdtemp(prefix="pure-", dir="/tmp"))
+        self.output = self.ray_folder / "output.txt"
+        env = os.environ | {
+            MARK: self.mark,
+            "RAY_TMPDIR": str(self.ray_folder),
+            "PYTHONPATH": str(ROOT),
+        }
+        env.pop("RAY_ADDRESS", None)
+        with self.output.open("w") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "pure_rlhf.cli.train_pure", *arguments],
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=env | environment,
+                cwd=ROOT,
+            )
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(60)
+        leftover = self.family()
+        for process in leftover:  # started by this test; do not leave them to the next one
+            process.kill()
+        shutil.rmtree(self.ray_folder, ignore_errors=True)
+        if error[0] is None:
+            assert leftover == [], f"processes of the run are still alive: {leftover}"
+
+    @property
+    def text(self) -> str:
+        return self.output.read_text(errors="replace")
+
+    def family(self) -> list[psutil.Process]:
+        """Every living process that the run started, found by a mark in the environment."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.pid != self.process.pid and process.environ().get(MARK) == self.mark:
+                    found.append(process)
+            except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+                continue
+        return found
+
+    def wait(self, timeout: float = 400) -> int:
+        code = self.process.wait(timeout)
+        deadline = time.time() + 20  # Ray's helpers take a moment to follow
+        while self.family() and time.time() < deadline:
+            time.sleep(0.5)
+        return code
+
+    def wait_for(self, condition: Callable[[], object], what: str, timeout: float = 300) -> None:
+        deadline = time.time() + timeout
+        while not condition():
+            assert self.process.poll() is None, f"run ended before {what}:\n{self.text[-4000:]}"
+            assert time.time() < deadline, f"no {what} within {timeout} s:\n{self.text[-4000:]}"
+            time.sleep(0.3)
+
+    def dashboard(self, path: str) -> dict:
+        """JSON from the dashboard whose address the run printed; {} while it is not up."""
+        address = re.search(r"Ray dashboard: (http://127\.0\.0\.1:\d+)", self.text)
+        if not address:
+            return {}
+        try:
+            with urllib.request.urlopen(address[1] + path, timeout=5) as reply:
+                return json.load(reply)
+        except (urllib.error.URLError, TimeoutError, ConnectionError, json.JSONDecodeError):
+            return {}
+
+    def actor_names(self) -> dict[str, int]:
+        """Living actors by name, with their process ids."""
+        actors = self.dashboard("/logical/actors").get("data", {}).get("actors", {})
+        return {a["name"]: a["pid"] for a in actors.values() if a.get("state") == "ALIVE"}
+
+
+def metrics(run_folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]

@@ -1,0 +1,222 @@
+"""Real runs on the CPU host: Ray, DeepSpeed and vLLM, nothing faked. Some minutes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from pure_rlhf.algorithm.metrics import check_declared
+from tests.conftest import RandomWorld
+from tests.integration.runs import Run, metrics
+
+pytestmark = pytest.mark.integration
+
+# A step of this size moves the weights far enough that an engine with old weights is found out.
+LARGE_STEP = {"actor__adam__lr": 3e-3}
+
+
+def largest_change(a: Path, b: Path) -> float:
+    before, after = (load_file(folder / "model.safetensors") for folder in (a, b))
+    assert before.keys() <= after.keys()  # upstream also writes the tied output layer
+    return max(float((before[name].float() - after[name].float()).abs().max()) for name in before)
+
+
+@pytest.fixture(scope="module")
+def two_ranks(
+    world: RandomWorld, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, int]]:
+    """One PRMVR run with 2 policy, 2 reference and 2 PRM ranks and 2 engines, watched through the dashboard."""
+    folder = tmp_path_factory.mktemp("two_ranks") / "run"
+    flags = world.flags(
+        folder,
+        **LARGE_STEP,
+        actor__num_gpus_per_node=2,
+        ref__num_gpus_per_node=2,
+        reward__num_gpus_per_node=2,
+        vllm__num_engines=2,
+        rollout__micro_batch_size=4,
+        train__micro_batch_size=4,
+        eval__dataset=world.test,
+        max_steps=3,
+    )
+    with Run(flags) as run:
+        run.wait_for(lambda: len(run.actor_names()) == 9, "nine named actors on the dashboard")
+        names = run.actor_names()
+        assert run.wait() == 0, run.text[-6000:]
+        assert "held-out problems (PRMVR)" in run.text and "report.html" in run.text
+    return folder, names
+
+
+def test_every_rank_is_an_actor_with_a_readable_name(
+    two_ranks: tuple[Path, dict[str, int]],
+) -> None:
+    names = two_ranks[1]
+    expected = {
+        f"{kind}-{i}" for kind in ("policy", "reference", "prm", "rollout") for i in (0, 1)
+    } | {"trainer"}
+    assert names.keys() == expected
+    assert len(set(names.values())) == 9  # each in a process of its own
+
+
+def test_the_engines_hold_the_updated_weights(
+    world: RandomWorld, two_ranks: tuple[Path, dict[str, int]]
+) -> None:
+    """The gap between engine and policy stays at bf16 noise although the policy has moved far."""
+    rows = metrics(two_ranks[0])
+    assert largest_change(world.policy, two_ranks[0] / "model") > 1e-3
+    moved = abs(rows[2]["policy/kl_reference"])
+    assert rows[2]["sync/log_prob_gap"] < 0.03
+    assert moved > 3 * rows[2]["sync/log_prob_gap"], (
+        "the policy did not move: the gap proves nothing"
+    )
+    assert all(row["sync/buckets"] >= 1 for row in rows)
+
+
+def test_metrics_are_flat_declared_and_complete(two_ranks: tuple[Path, dict[str, int]]) -> None:
+    rows = metrics(two_ranks[0])
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    assert all(a["wall_seconds"] < b["wall_seconds"] for a, b in itertools.pairwise(rows))
+    for row in rows:
+        check_declared(key for key in row if key not in ("step", "wall_seconds"))
+        assert row["rollout/num_answers"] == 32
+        assert all(isinstance(value, (int, float)) for value in row.values())
+
+
+def test_run_directory(two_ranks: tuple[Path, dict[str, int]]) -> None:
+    folder = two_ranks[0]
+    config = json.loads((folder / "config.json").read_text())
+    assert config["config"]["actor"]["num_gpus_per_node"] == 2
+    assert config["seed"] == 42 and config["packages"]["openrlhf"] == "0.11.2"
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    for when in ("before", "after"):
+        assert evaluation[when]["n"] == 8
+        low, high = evaluation[when]["ci95"]
+        assert low <= evaluation[when]["pass@1"] <= high
+    answers = [
+        json.loads(line)
+        for line in (folder / "rollouts/step_000003.jsonl").read_text().splitlines()
+    ]
+    assert len(answers) == 8
+    for answer in answers:
+        assert len(answer["steps"]) == len(answer["step_rewards"]) == len(answer["advantages"]) >= 1
+        assert all(-1 <= reward <= 1 for reward in answer["step_rewards"])
+        assert (answer["verifiable_reward"] is None) == (answer["answer"] is None)
+        # the steps are the whole answer
+        assert "".join(answer["steps"]).replace("<|endoftext|>", "") == answer["text"]
+    assert (folder / "report.html").stat().st_size > 10_000
+
+
+def test_the_model_folder_generates(two_ranks: tuple[Path, dict[str, int]]) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(two_ranks[0] / "model")
+    model = AutoModelForCausalLM.from_pretrained(two_ranks[0] / "model")
+    inputs = tokenizer("What is 1 + 2?", return_tensors="pt")
+    assert (
+        model.generate(**inputs, max_new_tokens=4, do_sample=False).shape[1]
+        > inputs["input_ids"].shape[1]
+    )
+
+
+def test_prm_scores_are_those_of_the_checkpoint(
+    world: RandomWorld, two_ranks: tuple[Path, dict[str, int]]
+) -> None:
+    """A step reward in the run is what the PRM folder says of the same text, computed here by hand."""
+    from transformers import AutoModelForTokenClassification
+
+    tokenizer = AutoTokenizer.from_pretrained(world.prm)
+    prm = AutoModelForTokenClassification.from_pretrained(world.prm).float()
+    lines = (two_ranks[0] / "rollouts/step_000001.jsonl").read_text().splitlines()
+    # Decoded steps of a random policy need not encode back to the same tokens; take those that do.
+    checked = 0
+    for answer in map(json.loads, lines):
+        ids = tokenizer(answer["prompt"])["input_ids"]
+        separator = tokenizer("\n")["input_ids"]
+        rewards = []
+        for text in answer["steps"]:
+            step = tokenizer(text)["input_ids"]
+            if tokenizer.decode(step) != text or "\ufffd" in text:
+                break
+            ends = step[-1] == tokenizer.eos_token_id or tokenizer.decode(step[-1:]).endswith(
+                "\n\n"
+            )
+            ids = ids + (step[:-1] if ends else step) + separator
+            with torch.no_grad():
+                logits = prm(torch.tensor([ids])).logits[0, -1]
+            rewards.append(float(torch.tanh((logits[1] - logits[0]) / 2)))
+        else:
+            assert rewards == pytest.approx(answer["step_rewards"], abs=0.02)
+            checked += 1
+    assert checked >= 1 or all("\ufffd" in line for line in lines)
+
+
+def test_modes_change_what_the_metrics_show(world: RandomWorld, tmp_path: Path) -> None:
+    """VR loads no PRM and has no process return; PRM has one and gives verified answers no reward."""
+    for mode, expected in (
+        ("VR", {"policy-0", "reference-0", "rollout-0", "trainer"}),
+        ("PRM", None),
+    ):
+        folder = tmp_path / mode
+        changes = (
+            {"reward__model_name_or_path": "/no/prm"}
+            if mode == "VR"
+            else {"credit_assignment": "sum"}
+        )
+        with Run(
+            world.flags(folder, reward_mode=mode, max_steps=1, ckpt__save_steps=-1, **changes)
+        ) as run:
+            if expected:
+                run.wait_for(
+                    lambda: "trainer" in run.actor_names() and "policy-0" in run.actor_names(),
+                    "actors",
+                )
+                assert run.actor_names().keys() <= expected
+            assert run.wait() == 0, run.text[-6000:]
+        row = metrics(folder)[0]
+        answers = [
+            json.loads(line)
+            for line in (folder / "rollouts/step_000001.jsonl").read_text().splitlines()
+        ]
+        assert ("reward/process_return" in row) == (mode == "PRM")
+        if mode == "VR":
+            assert all(answer["step_rewards"] is None for answer in answers)
+            # all answers of the random policy are wrong: leave-one-out leaves nothing, and open prompts give 0
+            assert all(abs(value) < 0.05 for answer in answers for value in answer["advantages"])
+        else:
+            sums = [sum(answer["step_rewards"]) for answer in answers]
+            assert row["reward/process_return"] == pytest.approx(sum(sums) / len(sums), abs=0.2)
+
+
+def test_a_dead_worker_ends_the_run_and_resume_continues(
+    world: RandomWorld, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    flags = world.flags(folder, max_steps=400, **LARGE_STEP)
+    with Run(flags) as run:
+        run.wait_for(
+            lambda: (folder / "checkpoints/_actor/global_step2/metric.json").exists(),
+            "second checkpoint",
+        )
+        pid = run.actor_names()["prm-0"]
+        next(process for process in run.family() if process.pid == pid).kill()
+        assert run.wait() == 1
+        assert "A worker failed" in run.text and "prm-0" in run.text
+    last = int((folder / "checkpoints/_actor/latest").read_text().removeprefix("global_step"))
+    torn = (folder / "metrics.jsonl").read_text() + '{"step": 99, "wall'
+    (folder / "metrics.jsonl").write_text(torn)
+    goal = last + 2
+    resume = [*flags, "--ckpt.load_enable"]
+    resume[resume.index("--max_steps") + 1] = str(goal)
+    with Run(resume) as run:
+        assert run.wait() == 0, run.text[-6000:]
+    rows = metrics(folder)
+    assert [row["step"] for row in rows] == list(range(1, goal + 1))
+    # The resumed policy is the trained one, not the start: it is far from the reference from its first step on,
+    # and the engine, which loaded the start from disk, was given the checkpoint before it sampled.
+    resumed = rows[last]
+    assert abs(resumed["policy/kl_reference"]) > 3 * resumed["sync/log_prob_gap"]
+    assert resumed["sync/log_prob_gap"] < 0.03

@@ -1,0 +1,225 @@
+"""Every user mistake ends before Ray starts: exit code 2, one message with all problems, no traceback."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from transformers import AutoConfig, AutoTokenizer
+
+from pure_rlhf.cli.train_pure import parse, run
+from pure_rlhf.config import ConfigError, PureConfig
+from pure_rlhf.validation import prepare
+from tests.conftest import RandomWorld
+from tests.tiny_models import train_tokenizer
+
+
+def problems_of(flags: list[str]) -> list[str]:
+    config, problems = parse(flags)
+    try:
+        prepare(config, problems)
+    except ConfigError as error:
+        return error.problems
+    return []
+
+
+def test_the_test_world_has_no_problem(world: RandomWorld, tmp_path: Path) -> None:
+    assert problems_of(world.flags(tmp_path / "run")) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "flag", "rule"),
+    [
+        (
+            {"rollout__n_samples_per_prompt": 1},
+            "--rollout.n_samples_per_prompt must be >= 2, got 1",
+            "sample at least two",
+        ),
+        ({"rollout__temperature": 0}, "--rollout.temperature 0.0", "must be > 0"),
+        (
+            {"credit_temperature": 0},
+            "--credit_temperature must be > 0, got 0.0",
+            "--credit_assignment min",
+        ),
+        ({"credit_temperature": -1}, "--credit_temperature", "must be > 0, got -1.0"),
+        (
+            {"convention": "verl", "reward_baseline": "token"},
+            "--kl_baselined True needs a baseline of whole returns",
+            "--reward_baseline return",
+        ),
+        ({"train__batch_size": 24}, "--train.batch_size 24", "must divide"),
+        ({"train__micro_batch_size": 3}, "--train.batch_size 16", "must be a multiple"),
+        ({"rollout__micro_batch_size": 7}, "--rollout.micro_batch_size 7", "must be a multiple"),
+        ({"num_gpus": 1}, "--actor.num_gpus_per_node 1", "needs 2 GPUs, there are 1"),
+        ({"ref__num_gpus_per_node": 2}, "--ref.num_nodes", "share the same GPUs"),
+        (
+            {"actor__model_name_or_path": "/no/such/model"},
+            "--actor.model_name_or_path /no/such/model",
+            "no model folder",
+        ),
+        ({"data__prompt_dataset": "/no/data.jsonl"}, "--data.prompt_dataset", "no such file"),
+        ({"data__prompt_dataset": None}, "--data.prompt_dataset", "is missing"),
+        (
+            {"data__input_key": "problem"},
+            "--data.prompt_dataset",
+            "its columns are 'question', 'answer'",
+        ),
+        ({"data__prompt_max_len": 3, "data__max_len": 67}, "--data.prompt_dataset", "longer than"),
+        ({"step_separator": "Q\n\n\nQ"}, "--step_separator", ""),
+        ({"prm_separator": "step "}, "--prm_separator", ""),
+        (
+            {"ds__attn_implementation": "flash_attention_2"},
+            "--ds.attn_implementation",
+            "use --ds.attn_implementation sdpa",
+        ),
+        ({"ds__lora__rank": 8}, "--ds.lora.rank 8", "LoRA"),
+        ({"ckpt__load_enable": ""}, "--ckpt.load_enable", ""),
+        (
+            {"rollout__batch_size": 64, "train__batch_size": 256},
+            "--rollout.batch_size 64",
+            "has only 48 problems",
+        ),
+    ],
+)
+def test_each_mistake_names_flag_and_rule(
+    world: RandomWorld, tmp_path: Path, changes: dict[str, object], flag: str, rule: str
+) -> None:
+    flags = world.flags(tmp_path / "run", **changes)
+    found = problems_of([part for part in flags if part != ""])
+    assert any(flag in problem and rule in problem for problem in found), found
+
+
+def test_all_at_once(world: RandomWorld, tmp_path: Path) -> None:
+    flags = world.flags(
+        tmp_path / "run",
+        rollout__temperature=0,
+        data__prompt_dataset="/no.jsonl",
+        actor__model_name_or_path="/no",
+    )
+    found = problems_of(
+        [*flags, "--reward_mod", "VR", "--max_steps", "many", "--rollout.n_samples", "4"]
+    )
+    starts = [
+        "--reward_mod:",
+        "--max_steps many:",
+        "--rollout.n_samples:",
+        "--rollout.temperature",
+        "--actor.model",
+        "--data.prompt",
+    ]
+    assert all(any(problem.startswith(start) for problem in found) for start in starts), found
+    assert any("did you mean --reward_mode?" in problem for problem in found)
+    # an abbreviation is not taken for the flag
+    assert any("--rollout.n_samples: no such flag" in problem for problem in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("", "holds no rows"), ('{"question": "q", "answer": "1"}\n{oops}\n', "line 2")],
+)
+def test_bad_data_files(world: RandomWorld, tmp_path: Path, text: str, message: str) -> None:
+    data = tmp_path / "bad.jsonl"
+    data.write_text(text)
+    found = problems_of(world.flags(tmp_path / "run", data__prompt_dataset=data))
+    assert any(message in problem for problem in found), found
+
+
+def test_prm_with_another_tokenizer(world: RandomWorld, tmp_path: Path) -> None:
+    prm = shutil.copytree(world.prm, tmp_path / "prm")
+    train_tokenizer(["other words altogether"], vocab_size=300).save_pretrained(prm)
+    found = problems_of(world.flags(tmp_path / "run", reward__model_name_or_path=prm))
+    assert any("tokenizer differs" in problem for problem in found), found
+
+
+def test_prm_with_another_head(world: RandomWorld, tmp_path: Path) -> None:
+    prm = shutil.copytree(world.prm, tmp_path / "prm")
+    config = AutoConfig.from_pretrained(prm)
+    config.num_labels = 5
+    config.save_pretrained(prm)
+    found = problems_of(world.flags(tmp_path / "run", reward__model_name_or_path=prm))
+    assert any("two labels" in problem and "with 5" in problem for problem in found), found
+
+
+def test_mode_vr_needs_no_prm(world: RandomWorld, tmp_path: Path) -> None:
+    assert (
+        problems_of(
+            world.flags(tmp_path / "run", reward__model_name_or_path="/no", reward_mode="VR")
+        )
+        == []
+    )
+
+
+def test_a_second_run_in_the_same_folder_is_refused(world: RandomWorld, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    found = problems_of(world.flags(tmp_path))
+    assert any(
+        "already holds a run" in problem and "--ckpt.load_enable" in problem for problem in found
+    ), found
+
+
+def test_output_below_a_file_cannot_be_written(world: RandomWorld) -> None:
+    found = problems_of(world.flags(world.train / "run"))
+    assert any("--output_dir" in problem and "cannot be written" in problem for problem in found), (
+        found
+    )
+
+
+def test_disk_too_small(
+    world: RandomWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    found = problems_of(world.flags(tmp_path / "run"))
+    assert any("one checkpoint needs about" in problem for problem in found), found
+
+
+def test_remote_code_is_refused(world: RandomWorld, tmp_path: Path) -> None:
+    policy = shutil.copytree(world.policy, tmp_path / "policy")
+    config = (policy / "config.json").read_text()
+    (policy / "config.json").write_text(
+        config.replace("{", '{"auto_map": {"AutoConfig": "x.Y"},', 1)
+    )
+    found = problems_of(world.flags(tmp_path / "run", actor__model_name_or_path=policy))
+    assert any("--trust_remote_code" in problem for problem in found), found
+
+
+def test_exit_code_and_no_traceback(world: RandomWorld, tmp_path: Path) -> None:
+    flags = world.flags(tmp_path / "run", rollout__temperature=0)
+    done = subprocess.run(
+        [sys.executable, "-m", "pure_rlhf.cli.train_pure", *flags, "--no_such"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "2 problems in the settings; nothing was started" in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert not (tmp_path / "run").exists()
+
+
+def test_run_returns_the_exit_code(
+    world: RandomWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(world.flags(tmp_path / "run", credit_gamma=2.0)) == 2
+    assert "--credit_gamma must be in (0, 1], got 2.0" in capsys.readouterr().err
+
+
+def test_every_flag_named_in_a_message_exists() -> None:
+    """Messages are read by people who will type what they say."""
+    import re
+
+    from pure_rlhf.cli.train_pure import _flag_names
+
+    names = set(_flag_names(PureConfig()))
+    for file in ("validation.py", "data.py", "cli/train_pure.py"):
+        source = (Path(__file__).parents[2] / "pure_rlhf" / file).read_text()
+        for name in re.findall(r"--([a-z_]+(?:\.[a-z_]+)+)", source):
+            assert name in names, f"{file} names --{name}"
+
+
+def test_tokenizer_fixture_has_several_blank_line_tokens(world: RandomWorld) -> None:
+    from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
+
+    assert len(find_separator_token_ids(AutoTokenizer.from_pretrained(world.policy))) >= 3

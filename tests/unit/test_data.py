@@ -1,0 +1,112 @@
+"""Prompts from files: every form, and every way in which a file can be wrong."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from pure_rlhf.config import DEFAULT_INPUT_TEMPLATE
+from pure_rlhf.data import PromptSet, load_prompts, load_rows, render_prompt
+
+
+def load(path: Path, tokenizer=None, max_tokens: int = 100) -> PromptSet:
+    return load_prompts(
+        str(path),
+        split="train",
+        input_key="question",
+        label_key="answer",
+        render=lambda question: f"<{question}>",
+        tokenizer=tokenizer,
+        max_tokens=max_tokens,
+    )
+
+
+def words(texts: list[str], add_special_tokens: bool) -> dict[str, list[list[int]]]:
+    """A tokenizer that counts words."""
+    return {"input_ids": [list(range(len(text.split()))) for text in texts]}
+
+
+def test_template_keeps_the_empty_box_and_braces_of_the_problem() -> None:
+    prompt = render_prompt(DEFAULT_INPUT_TEMPLATE, "What is \\frac{1}{2}{}?")
+    assert prompt == (
+        'What is \\frac{1}{2}{}?\n\nPlease reason step by step with steps separated by "\n\n", and put your final '
+        "answer within \\boxed{}."
+    )
+
+
+@pytest.mark.parametrize("absent", [None, "null", ""])
+def test_unanswered(tmp_path: Path, absent: object) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(
+        json.dumps({"question": "q", "answer": absent})
+        + "\n"
+        + '{"question": "r", "answer": 3}\n\n'
+    )
+    assert [record.answer for record in load(path).records] == [None, "3"]
+
+
+def test_json_array_and_gzip(tmp_path: Path) -> None:
+    rows = [{"question": "q", "answer": "1"}, {"question": "r", "answer": "2"}]
+    path = tmp_path / "a.json.gz"
+    path.write_bytes(gzip.compress(json.dumps(rows).encode()))
+    assert [record.prompt for record in load(path).records] == ["<q>", "<r>"]
+
+
+def test_parquet(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"question": ["q"], "answer": ["1"]}), path)
+    assert load(path).records[0].answer == "1"
+
+
+def test_long_prompts_are_dropped_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(
+        "".join(json.dumps({"question": "w " * n, "answer": "1"}) + "\n" for n in (1, 9, 2))
+    )
+    prompts = load(path, words, max_tokens=4)
+    assert prompts.num_dropped == 1
+    assert [(record.index, len(record.token_ids)) for record in prompts.records] == [(0, 2), (1, 3)]
+    with pytest.raises(ValueError, match=r"all 3 prompts .* longer than --data.prompt_max_len 1"):
+        load(path, words, max_tokens=1)
+
+
+def test_a_line_separator_inside_a_string_is_not_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(
+        json.dumps({"question": "a\u2028b", "answer": "1"}, ensure_ascii=False), encoding="utf-8"
+    )
+    assert load(path).records[0].question == "a\u2028b"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds no rows"),
+        ("[]", "holds no rows"),
+        ('{"question": "q", "answer": 1}\n{"question": ', "is not JSON: line 2"),
+        ('[{"question": "q",\n "answer": }]', "is not JSON: line 2"),
+        (
+            '{"problem": "q", "answer": 1}',
+            "no column 'question'; its columns are 'problem', 'answer'",
+        ),
+        ('{"question": "q"}', "no column 'answer'"),
+        ('{"question": " ", "answer": 1}', "must be a non-empty text"),
+        ("[1]", "row 1 is a int"),
+    ],
+)
+def test_bad_files(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "bad.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load(path)
+
+
+def test_missing_file() -> None:
+    with pytest.raises(ValueError, match="no such file"):
+        load_rows("./nowhere.jsonl", "train")

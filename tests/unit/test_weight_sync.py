@@ -1,0 +1,58 @@
+"""Buckets: what is packed comes out unchanged, sizes are respected, and a changed byte changes the checksum."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pure_rlhf import cpu_host
+
+cpu_host.install()
+
+from pure_rlhf.workers.weight_sync import checksum, lay_out, pack, unpack  # noqa: E402
+
+
+@pytest.fixture
+def tensors() -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return {
+        "embed": torch.randn(10, 7).bfloat16(),
+        "odd": torch.randn(3).bfloat16(),
+        "norm": torch.randn(5),  # another dtype in the same bucket
+        "scalar": torch.randn(()).bfloat16(),
+    }
+
+
+def test_round_trip_over_several_buckets(tensors: dict[str, torch.Tensor]) -> None:
+    buckets = lay_out(((n, t.dtype, list(t.shape)) for n, t in tensors.items()), bucket_bytes=192)
+    assert len(buckets) == 2  # 192 bytes of embed alone (140 rounded to 64s), then the rest
+    received = {}
+    for slots, size in buckets:
+        buffer = torch.zeros(size, dtype=torch.uint8)
+        pack([tensors[name] for name, *_ in slots], slots, buffer)
+        received |= dict(
+            unpack(torch.frombuffer(bytearray(buffer.numpy().tobytes()), dtype=torch.uint8), slots)
+        )
+    assert received.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert received[name].dtype == tensor.dtype
+        assert torch.equal(received[name], tensor)
+
+
+def test_a_tensor_larger_than_a_bucket_gets_its_own() -> None:
+    sizes = [("a", torch.float32, [10]), ("big", torch.float32, [1000]), ("b", torch.float32, [10])]
+    assert [[slot[0] for slot in slots] for slots, _ in lay_out(sizes, bucket_bytes=256)] == [
+        ["a"],
+        ["big"],
+        ["b"],
+    ]
+
+
+def test_checksum_sees_a_changed_weight(tensors: dict[str, torch.Tensor]) -> None:
+    (slots, size), *_ = lay_out([("embed", torch.bfloat16, [10, 7])], bucket_bytes=1024)
+    buffer = torch.zeros(size, dtype=torch.uint8)
+    pack([tensors["embed"]], slots, buffer)
+    before = checksum(buffer)
+    tensors["embed"][3, 3] += 1
+    pack([tensors["embed"]], slots, buffer)
+    assert checksum(buffer) != before
