@@ -191,12 +191,13 @@ def load_prm(settings: PrmTrainingSettings) -> PreTrainedModel:
             f"--model {settings.model} is no token-classification model ({architectures or 'unknown'}): "
             "stage 2 goes on from the output folder of stage 1"
         )
+    config.id2label = {0: "wrong", 1: "right"}
+    config.label2id = {"wrong": 0, "right": 1}
+    config.classifier_dropout = settings.dropout
+    config.use_cache = False
     model = AutoModelForTokenClassification.from_pretrained(
-        settings.model, num_labels=2, classifier_dropout=settings.dropout, dtype=torch.float32
+        settings.model, config=config, dtype=torch.float32
     )
-    model.config.id2label = {0: "wrong", 1: "right"}
-    model.config.label2id = {"wrong": 0, "right": 1}
-    model.config.use_cache = False
     if settings.stage == 1:
         model.base_model.requires_grad_(False)
     return model

@@ -179,7 +179,7 @@ def _read_hub(name: str, split: str) -> list[dict[str, Any]]:
     from datasets import load_dataset
 
     try:
-        return list(load_dataset(name, split=split))
+        return [dict(row) for row in load_dataset(name, split=split)]
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(

@@ -80,12 +80,13 @@ def build(
     shared = _placement(config.training_gpus)
 
     def group(actor_class: type, prefix: str) -> RayActorGroup:
+        # upstream's hints are narrower than what it does: it calls .options(...).remote(...) and takes fractions
         return RayActorGroup(
             config.actor.num_nodes,
             config.actor.num_gpus_per_node,
-            _NamedActorClass(actor_class, prefix),
+            _NamedActorClass(actor_class, prefix),  # pyright: ignore[reportArgumentType]
             pg=shared,
-            num_gpus_per_actor=GPU_SHARE[prefix],
+            num_gpus_per_actor=GPU_SHARE[prefix],  # pyright: ignore[reportArgumentType]
         )
 
     engines = create_rollout_engines(

@@ -62,13 +62,15 @@ def qwen2_config(tokenizer: PreTrainedTokenizerFast, **changes: object) -> Qwen2
     return Qwen2Config(**values | changes)
 
 
-def save_models(folder: Path, texts: Iterable[str], seed: int = 0) -> tuple[Path, Path]:
-    """Write `folder/policy` and `folder/prm`; returns both paths."""
+def save_models(
+    folder: Path, texts: Iterable[str], seed: int = 0, **changes: object
+) -> tuple[Path, Path]:
+    """Write `folder/policy` and `folder/prm`; returns both paths. `changes` go into the model configuration."""
     torch.manual_seed(seed)
     tokenizer = train_tokenizer(texts)
     policy, prm = folder / "policy", folder / "prm"
-    Qwen2ForCausalLM(qwen2_config(tokenizer)).to(torch.bfloat16).save_pretrained(policy)
-    config = qwen2_config(tokenizer, num_labels=2)
+    Qwen2ForCausalLM(qwen2_config(tokenizer, **changes)).to(torch.bfloat16).save_pretrained(policy)
+    config = qwen2_config(tokenizer, num_labels=2, **changes)
     AutoModelForTokenClassification.from_config(config).to(torch.bfloat16).save_pretrained(prm)
     tokenizer.save_pretrained(policy)
     tokenizer.save_pretrained(prm)

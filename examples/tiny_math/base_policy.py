@@ -1,7 +1,7 @@
-"""The base policy: a Qwen2 language model of about a million parameters, pretrained from nothing.
+"""The base policy: a Qwen2 language model of 0.8 million parameters, pretrained from nothing.
 
-Two phases, one learning-rate schedule: plain equations first (`write_drill`: every result is a lesson in
-arithmetic), then answers to problems in the three habits of `solutions` with some drill kept in. The loss is
+Three phases, one learning-rate schedule: plain equations (`write_drill`: every result is a lesson in arithmetic),
+careful answers (how to solve), then the mixture of habits of `solutions` (what a reader of the web would see). The loss is
 taken on answers and results only. Deterministic under a seed for one number of threads.
 """
 
@@ -21,9 +21,11 @@ from examples.tiny_math.progress import Progress
 from examples.tiny_math.prompts import render_prompt
 from examples.tiny_math.solutions import draw_habit, write_answer, write_drill
 
-BATCH_SIZE = 64
-DRILL_PHASE_FRAC = 0.3  # of the batches: drill only
-DRILL_BATCH_FRAC = 0.2  # of the batches after that: drill, so that the arithmetic keeps growing
+ANSWER_BATCH_SIZE = 32
+DRILL_BATCH_SIZE = 16
+DRILL_PHASE_END = 0.2
+CAREFUL_PHASE_END = 0.7
+DRILL_SHARE = 0.15  # of the batches after the first phase, so that the arithmetic keeps growing
 WARMUP_FRAC = 0.05
 LEARNING_RATE = 3e-3
 IGNORED = -100
@@ -33,13 +35,14 @@ Example = tuple[list[int], list[int]]  # token ids, labels (IGNORED where no los
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen2ForCausalLM:
-    """A Qwen2 model with fresh weights: 4 layers, width 128, 4 heads of 32, 2 key-value heads."""
+    """A Qwen2 model with fresh weights: 3 layers, width 128, 4 heads of 32, 2 key-value heads."""
     torch.manual_seed(seed)
     config = Qwen2Config(
         vocab_size=math.ceil(len(tokenizer) / 64) * 64,
         hidden_size=128,
-        intermediate_size=384,
-        num_hidden_layers=4,
+        intermediate_size=512,
+        num_hidden_layers=3,
+        initializer_range=0.1,  # Qwen's 0.02 suits wide models; at this width it learns far slower
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=1024,
@@ -54,13 +57,16 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen2ForCausal
 
 
 def answer_example(
-    tokenizer: PreTrainedTokenizerFast, generator: random.Random, held_out: Set[str]
+    tokenizer: PreTrainedTokenizerFast,
+    generator: random.Random,
+    held_out: Set[str],
+    habit: str | None,
 ) -> Example:
-    """A problem's prompt (no loss) and an answer in a drawn habit (loss), ended by EOS."""
+    """A problem's prompt (no loss) and an answer (loss), ended by EOS; `habit` None draws one."""
     problem = make_problem(generator)
     while problem.question in held_out:
         problem = make_problem(generator)
-    answer = write_answer(problem, draw_habit(problem, generator), generator)
+    answer = write_answer(problem, habit or draw_habit(problem, generator), generator)
     prompt_ids = tokenizer.encode(render_prompt(problem.question))
     answer_ids = [*tokenizer.encode(answer), tokenizer.eos_token_id]
     return prompt_ids + answer_ids, [IGNORED] * len(prompt_ids) + answer_ids
@@ -85,16 +91,20 @@ def training_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield `num_batches` padded (ids, labels); eight batches are drawn at once and sorted by length."""
     pool: list[list[Example]] = []
+    careful_until = CAREFUL_PHASE_END * num_batches
     for index in range(num_batches):
-        if index < DRILL_PHASE_FRAC * num_batches or generator.random() < DRILL_BATCH_FRAC:
-            batch = [drill_example(tokenizer, generator) for _ in range(BATCH_SIZE)]
+        if index < DRILL_PHASE_END * num_batches or generator.random() < DRILL_SHARE:
+            batch = [drill_example(tokenizer, generator) for _ in range(DRILL_BATCH_SIZE)]
         else:
             if not pool:
+                habit = "careful" if index < careful_until else None
                 rows = [
-                    answer_example(tokenizer, generator, held_out) for _ in range(8 * BATCH_SIZE)
+                    answer_example(tokenizer, generator, held_out, habit)
+                    for _ in range(8 * ANSWER_BATCH_SIZE)
                 ]
                 rows.sort(key=lambda row: len(row[0]))
-                pool = [rows[at : at + BATCH_SIZE] for at in range(0, len(rows), BATCH_SIZE)]
+                starts = range(0, len(rows), ANSWER_BATCH_SIZE)
+                pool = [rows[at : at + ANSWER_BATCH_SIZE] for at in starts]
                 generator.shuffle(pool)
             batch = pool.pop()
         yield pad_examples(batch, tokenizer.pad_token_id)

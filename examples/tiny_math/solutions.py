@@ -13,7 +13,13 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from examples.tiny_math.problems import LARGEST_OPERAND, LARGEST_VALUE, Problem, signed
+from examples.tiny_math.problems import (
+    LARGEST_OPERAND,
+    LARGEST_VALUE,
+    SMALLEST_VALUE,
+    Problem,
+    signed,
+)
 
 HABITS = ("careful", "shortcut", "slip")
 CHAIN_SHARES = (0.27, 0.55, 0.18)
@@ -80,7 +86,7 @@ def _lead_in(problem: Problem, index: int, with_connectives: bool) -> str:
 
 
 def slipped_value(before: int, operand: int, generator: random.Random) -> int:
-    """A typical wrong result: off by one, a lost carry (off by ten), or the wrong sign; never negative."""
+    """A typical wrong result: off by one, a lost carry (off by ten), or the wrong sign."""
     truth = before + operand
     candidates = [
         truth + 1,
@@ -95,17 +101,21 @@ def slipped_value(before: int, operand: int, generator: random.Random) -> int:
 
 
 def wrong_value(truth: int, generator: random.Random) -> int:
-    """A number near the truth that is not the truth, in 1..99."""
-    nearby = range(max(1, truth - 15), min(LARGEST_VALUE, truth + 15) + 1)
-    return generator.choice([value for value in nearby if value != truth])
+    """A number within 12 of the truth that is not the truth."""
+    nearby = range(truth - 12, truth + 13)
+    return generator.choice([value for value in nearby if _is_in_range(value) and value != truth])
+
+
+def _is_in_range(value: int) -> bool:
+    return SMALLEST_VALUE <= value <= LARGEST_VALUE
 
 
 def write_drill(generator: random.Random) -> Sequence[tuple[str, str]]:
-    """Pairs ("47 + 25 =", " 72.\\n\\n"): plain facts, the quickest way to learn the arithmetic."""
+    """Pairs ("47 + 5 =", " 52.\\n\\n"): plain facts, the quickest way to learn the arithmetic."""
     facts = []
     for _ in range(DRILL_EQUATIONS):
         operand = generator.randint(2, LARGEST_OPERAND)
-        low = generator.randint(1, LARGEST_VALUE - operand)
+        low = generator.randint(SMALLEST_VALUE, LARGEST_VALUE - operand)
         if generator.random() < 0.5:
             facts.append((f"{low} + {operand} =", f" {low + operand}.{BLANK_LINE}"))
         else:

@@ -119,6 +119,7 @@ class PureExperienceMaker(RemoteExperienceMaker):
         """Send token-budget batches to the PRM workers; None when the mode uses no PRM."""
         if self.reward_model_group is None:
             return None
+        assert self.prm_separator_id is not None, "a PRM without its separator"
         inputs = build_prm_inputs(
             batch.sequences,
             batch.attention_mask,
@@ -187,7 +188,7 @@ class PureExperienceMaker(RemoteExperienceMaker):
         )
         self.metrics |= self.verifier.drain_counters()
         self.rollout_records = []
-        for i in range(min(self.args.pure.rollouts_per_step, len(texts))):
+        for i, grade in enumerate(grades[: self.args.pure.rollouts_per_step]):
             ends = steps.end_BS[i][steps.mask_BS[i]].tolist()
             start = int(batch.action_mask[i].argmax())
             bounds = list(zip([start, *[end + 1 for end in ends[:-1]]], ends, strict=True))
@@ -207,7 +208,7 @@ class PureExperienceMaker(RemoteExperienceMaker):
                     "advantages": [
                         float(advantages.advantages_BA[i, a : b + 1].mean()) for a, b in bounds
                     ],
-                    "verifiable_reward": None if grades[i] is None else int(grades[i].correct),
+                    "verifiable_reward": None if grade is None else int(grade.correct),
                     "truncated": bool(batch.truncated[i]),
                 }
             )

@@ -27,8 +27,9 @@ class PolicyTrainer(ppo_actor.ActorPPOTrainer):
     def broadcast_to_vllm(self) -> dict[str, float]:
         args = self.strategy.args
         torch.cuda.empty_cache()
+        model: Any = self.actor.model  # the DeepSpeed engine
         metrics = push_weights(
-            self.actor.model.module,
+            model.module,
             self.vllm_engines,
             zero_stage=args.ds.zero_stage,
             bucket_bytes=args.vllm.sync_bucket_mb * 2**20,

@@ -103,13 +103,14 @@ class PureSamplesGenerator(SamplesGenerator):
         action_mask[:, num_prompt - 1 :] = 1
         rollout_log_probs = torch.zeros(1, total - 1)
         rollout_log_probs[:, num_prompt - 1 :] = torch.tensor(response.log_probs)
+        # upstream annotates LongTensor, BoolTensor and list[str]; plain tensors and None labels are what it handles
         return Experience(
             sequences=torch.tensor([prompt.token_ids + response.token_ids]),
-            attention_mask=torch.ones(1, total, dtype=torch.long),
-            action_mask=action_mask,
+            attention_mask=torch.ones(1, total, dtype=torch.long),  # pyright: ignore[reportArgumentType]
+            action_mask=action_mask,  # pyright: ignore[reportArgumentType]
             rollout_log_probs=rollout_log_probs,
             prompts=[prompt.prompt],
-            labels=[prompt.answer],
+            labels=[prompt.answer],  # pyright: ignore[reportArgumentType]
             rewards=torch.zeros(1),  # not None: upstream would ask a scalar reward model
             response_length=torch.tensor([float(num_answer)]),
             truncated=torch.tensor([response.truncated]),

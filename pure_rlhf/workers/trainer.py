@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterable
 from typing import Any
 
 import ray
@@ -73,8 +72,9 @@ class PureTrainer(undecorated(PPOTrainer)):
             strategy, self.prompts_dataloader, None, tokenizer, engines, max_steps=config.max_steps
         )
         # Not PPOTrainer's constructor: it would read the data again, by upstream's rules.
+        no_critic: Any = None
         BasePPOTrainer.__init__(
-            self, strategy, actor_group, None, prm_group, reference_group, engines, tokenizer
+            self, strategy, actor_group, no_critic, prm_group, reference_group, engines, tokenizer
         )
         self.config = config
         self.verifier = VerifierPool(config.verifier_workers, config.verifier_timeout)
@@ -175,7 +175,9 @@ class PureTrainer(undecorated(PPOTrainer)):
         texts = self.tokenizer.batch_decode(
             [a.token_ids for a in answers], skip_special_tokens=True
         )
-        grades = self.verifier.grade_batch(texts, [prompt.answer for prompt in prompts])
+        verdicts = self.verifier.grade_batch(texts, [prompt.answer for prompt in prompts])
+        grades = [verdict for verdict in verdicts if verdict is not None]
+        assert len(grades) == len(prompts), "validation lets only answered problems be held out"
         self.verifier.drain_counters()  # these answers are not the next training step's
         num_correct = sum(grade.correct for grade in grades)
         interval = binomtest(num_correct, len(prompts)).proportion_ci(0.95, method="wilson")
@@ -202,5 +204,5 @@ def eos_token_ids(model: str, tokenizer_eos: int) -> list[int]:
         configured = GenerationConfig.from_pretrained(model).eos_token_id
     except OSError:  # a model folder need not have one
         configured = None
-    extra: Iterable[int] = configured if isinstance(configured, list) else [configured]
+    extra = configured if isinstance(configured, list) else [configured]
     return sorted({tokenizer_eos, *(token for token in extra if token is not None)})

@@ -11,7 +11,7 @@ and the last; the trainer calls this between the PPO update and the next generat
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import deepspeed
@@ -128,7 +128,7 @@ def push_weights(
 
 
 def _send_bucket(
-    chunk: list[Tensor], slots: list[Slot], size: int, engines: list[Any], nccl_group: Any
+    chunk: Sequence[Tensor], slots: list[Slot], size: int, engines: list[Any], nccl_group: Any
 ) -> None:
     buffer = torch.zeros(size, dtype=torch.uint8, device=chunk[0].device)
     pack(chunk, slots, buffer)
