@@ -19,13 +19,14 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 from examples.tiny_math.problems import make_problem
 from examples.tiny_math.progress import Progress
 from examples.tiny_math.prompts import render_prompt
-from examples.tiny_math.solutions import draw_habit, write_answer, write_drill
+from examples.tiny_math.solutions import BLANK_LINE, draw_habit, write_answer, write_drill
 
 ANSWER_BATCH_SIZE = 32
 DRILL_BATCH_SIZE = 16
 DRILL_PHASE_END = 0.2
 CAREFUL_PHASE_END = 0.7
 DRILL_SHARE = 0.15  # of the batches after the first phase, so that the arithmetic keeps growing
+COPY_SHARE = 0.4  # of the drill: copying, the other thing that careful work is made of
 WARMUP_FRAC = 0.05
 LEARNING_RATE = 3e-3
 IGNORED = -100
@@ -73,13 +74,18 @@ def answer_example(
 
 
 def drill_example(tokenizer: PreTrainedTokenizerFast, generator: random.Random) -> Example:
-    """A list of equations; the loss is on the results."""
+    """A list of equations with loss on the results, or a question said twice with loss on the second."""
+    if generator.random() < COPY_SHARE:
+        question = make_problem(generator).question
+        pairs: Sequence[tuple[str, str]] = [(question + BLANK_LINE, question + BLANK_LINE)]
+    else:
+        pairs = write_drill(generator)
     ids: list[int] = []
     labels: list[int] = []
-    for question, result in write_drill(generator):
-        question_ids, result_ids = tokenizer.encode(question), tokenizer.encode(result)
-        ids += question_ids + result_ids
-        labels += [IGNORED] * len(question_ids) + result_ids
+    for given, wanted in pairs:
+        given_ids, wanted_ids = tokenizer.encode(given), tokenizer.encode(wanted)
+        ids += given_ids + wanted_ids
+        labels += [IGNORED] * len(given_ids) + wanted_ids
     return ids, labels
 
 

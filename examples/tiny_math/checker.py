@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 from examples.tiny_math.problems import Problem, parse_problem
 
-_CONNECTIVES = r"(?:(?:First|Next|Then|Now|After that|Finally), )?"
+_CONNECTIVES = r"(?:(?:First|Second|Third|Fourth|Next|Then|Now|After that|Finally), )?"
 _FINAL = re.compile(
     r"(?:(?:So|Thus|Therefore|Hence),? )?[Tt]he (?:final )?answer is \\boxed\{(-?\d+)\}"
 )

@@ -74,11 +74,10 @@ def make_problem(generator: random.Random) -> Problem:
     """Draw one problem."""
     start = generator.randint(SMALLEST_VALUE, LARGEST_VALUE)
     value, operands = start, []
-    for _ in range(generator.randint(2, 4)):
-        room_up = min(LARGEST_OPERAND, LARGEST_VALUE - value)
-        room_down = min(LARGEST_OPERAND, value - SMALLEST_VALUE)
-        goes_up = room_up >= 2 and (room_down < 2 or generator.random() < 0.5)
-        operand = generator.randint(2, room_up) if goes_up else -generator.randint(2, room_down)
+    for size in generator.sample(range(2, LARGEST_OPERAND + 1), generator.randint(2, 4)):
+        goes_up = value + size <= LARGEST_VALUE
+        goes_down = value - size >= SMALLEST_VALUE
+        operand = size if goes_up and (not goes_down or generator.random() < 0.5) else -size
         operands.append(operand)
         value += operand
     if generator.random() < STORY_SHARE:
@@ -88,10 +87,12 @@ def make_problem(generator: random.Random) -> Problem:
 
 
 def _story_problem(start: int, operands: tuple[int, ...], generator: random.Random) -> Problem:
+    gains = iter(generator.sample(GAINS, len(GAINS)))
+    losses = iter(generator.sample(LOSSES, len(LOSSES)))
     story = Story(
         name=generator.choice(NAMES),
         thing=generator.choice(THINGS),
-        verbs=tuple(generator.choice(GAINS if operand > 0 else LOSSES) for operand in operands),
+        verbs=tuple(next(gains) if operand > 0 else next(losses) for operand in operands),
     )
     events = [f"{verb} {abs(op)}" for verb, op in zip(story.verbs, operands, strict=True)]
     listed = "".join(f", {event}" for event in events[:-1]) + f" and {events[-1]}"

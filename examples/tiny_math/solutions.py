@@ -28,6 +28,7 @@ SHORTCUT_RIGHT_SHARE = 0.12
 DRILL_EQUATIONS = 10
 
 BLANK_LINE = "\n\n"
+ORDINALS = ("First", "Second", "Third", "Fourth")
 
 
 def draw_habit(problem: Problem, generator: random.Random) -> str:
@@ -82,7 +83,7 @@ def _lead_in(problem: Problem, index: int, with_connectives: bool) -> str:
         return f"{problem.story.name} {event}, so "
     if not with_connectives:
         return ""
-    return "First, " if index == 0 else "Next, "
+    return f"{ORDINALS[index]}, "
 
 
 def slipped_value(before: int, operand: int, generator: random.Random) -> int:

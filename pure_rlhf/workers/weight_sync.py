@@ -19,6 +19,11 @@ import ray
 import torch
 from openrlhf.trainer.ray.vllm_worker_wrap import WorkerWrap
 from torch import Tensor, nn
+from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmbedding
+from vllm.model_executor.model_loader.reload import (
+    finalize_layerwise_reload,
+    initialize_layerwise_reload,
+)
 
 from pure_rlhf.cpu_host import is_cpu_host
 
@@ -76,23 +81,45 @@ def _view(buffer: Tensor, slot: Slot) -> Tensor:
 class EngineWorker(WorkerWrap):
     """Mixed into vLLM's worker (`worker_extension_cls`): receives buckets and loads them."""
 
-    def update_weight_bucket(self, slots: list[Slot], size: int, payload: bytes | None) -> int:
+    def update_weight_bucket(
+        self, slots: list[Slot], size: int, payload: bytes | None, first: bool, last: bool
+    ) -> int:
         """Receive one bucket, load it into the running model, return its checksum.
 
         Args:
             slots: layout of the bucket; size: its bytes.
             payload: the bytes themselves (CPU host), or None when they come by NCCL broadcast.
+            first, last: where the bucket stands in the sync.
         """
+        model = self.model_runner.model
         if payload is None:
             buffer = torch.empty(size, dtype=torch.uint8, device=self.device)
-            self._model_update_group.broadcast(buffer, src=0, stream=torch.cuda.current_stream())
-            self.model_runner.model.load_weights(weights=unpack(buffer, slots))
-        else:
-            buffer = torch.frombuffer(bytearray(payload), dtype=torch.uint8)
-            # The CPU backend repacks Linear weights after loading, so a plain load_weights() would fail;
-            # reload_weights() restores the loading format of just the layers that it is given.
-            self.model_runner.reload_weights(weights_iterator=unpack(buffer, slots))
+            stream = torch.cuda.current_stream()
+            self._model_update_group.broadcast(buffer, src=0, stream=stream)
+            model.load_weights(weights=unpack(buffer, slots))
+            return checksum(buffer)
+        # The CPU backend packs Linear weights after loading and drops the originals, so that a plain
+        # load_weights() fails. vLLM's reload session restores them; it must span all buckets, or a layer
+        # whose parts come in two of them (q, k and v) would be packed half empty.
+        if first:
+            initialize_layerwise_reload(model)
+        buffer = torch.frombuffer(bytearray(payload), dtype=torch.uint8)
+        model.load_weights(weights=unpack(buffer, slots))
+        if last:
+            finalize_layerwise_reload(model, self.model_config)
+            _repack_output_layers(model)
         return checksum(buffer)
+
+
+def _repack_output_layers(model: nn.Module) -> None:
+    """Pack embeddings and output layer again: vLLM 0.29 forgets an output layer tied to the embedding.
+
+    Its weight is the embedding's, so no weight arrives under its own name, and the packed copy that the CPU
+    backend multiplies with stays that of the old weights. Seen in `sync/log_prob_gap`.
+    """
+    for module in model.modules():
+        if isinstance(module, VocabParallelEmbedding):
+            module.quant_method.process_weights_after_loading(module)
 
 
 def push_weights(
@@ -114,11 +141,12 @@ def push_weights(
     parameters = dict(model.named_parameters())
     shapes = {name: list(getattr(p, "ds_shape", p.shape)) for name, p in parameters.items()}
     buckets = lay_out(((n, p.dtype, shapes[n]) for n, p in parameters.items()), bucket_bytes)
-    for slots, size in buckets:
+    for number, (slots, size) in enumerate(buckets):
+        ends = (number == 0, number == len(buckets) - 1)
         chunk = [parameters[name] for name, *_ in slots]
         with deepspeed.zero.GatheredParameters(chunk, enabled=zero_stage == 3):
             if is_sender:
-                _send_bucket(chunk, slots, size, engines, nccl_group)
+                _send_bucket(chunk, slots, size, ends, engines, nccl_group)
     if not is_sender:
         return {}
     return {
@@ -128,12 +156,19 @@ def push_weights(
 
 
 def _send_bucket(
-    chunk: Sequence[Tensor], slots: list[Slot], size: int, engines: list[Any], nccl_group: Any
+    chunk: Sequence[Tensor],
+    slots: list[Slot],
+    size: int,
+    ends: tuple[bool, bool],
+    engines: list[Any],
+    nccl_group: Any,
 ) -> None:
     buffer = torch.zeros(size, dtype=torch.uint8, device=chunk[0].device)
     pack(chunk, slots, buffer)
     payload = ray.put(buffer.numpy().tobytes()) if is_cpu_host() else None
-    replies = [engine.update_weight_bucket.remote(slots, size, payload) for engine in engines]
+    replies = [
+        engine.update_weight_bucket.remote(slots, size, payload, *ends) for engine in engines
+    ]
     if payload is None:
         nccl_group.broadcast(buffer, src=0, stream=torch.cuda.current_stream())
     sent = checksum(buffer)
