@@ -21,6 +21,7 @@ from transformers import (
     AutoConfig,
     AutoModelForTokenClassification,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     Trainer,
@@ -85,6 +86,8 @@ class PrmTrainingSettings:
     """bfloat16 arithmetic; None: where the hardware is quick at it."""
     gradient_checkpointing: bool | None = None
     """Recompute activations to save memory; None: on GPUs."""
+    attn_implementation: Literal["eager", "sdpa", "flash_attention_2"] = "sdpa"
+    """Attention kernels; eager is quicker on a CPU for rows of up to some 200 tokens."""
     deepspeed: bool | None = None
     """DeepSpeed ZeRO-2 (deepspeed_zero2.json); None: on GPUs."""
     save_steps: int = 0
@@ -106,8 +109,9 @@ def train_prm(settings: PrmTrainingSettings) -> dict[str, Any]:
     started = time.monotonic()
     arguments = training_arguments(settings)
     set_seed(settings.seed)
+    config = load_config(settings.model)
     tokenizer = AutoTokenizer.from_pretrained(settings.model)
-    max_length = settings.max_length or _positions(settings.model)
+    max_length = settings.max_length or config.max_position_embeddings
     train = _load(settings.train_data, settings.train_split, tokenizer, settings, max_length)
     held_out = None
     if settings.eval_data is not None:
@@ -182,9 +186,21 @@ def training_arguments(settings: PrmTrainingSettings) -> TrainingArguments:
     )
 
 
+def load_config(model: str) -> PretrainedConfig:
+    """The configuration of a folder or hub name; raises ValueError when there is none."""
+    try:
+        return AutoConfig.from_pretrained(model)
+    except (OSError, ValueError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise ValueError(
+            f"--model {model} cannot be loaded ({reason}): give the folder of a model, or a name that "
+            "the Hugging Face hub knows"
+        ) from error
+
+
 def load_prm(settings: PrmTrainingSettings) -> PreTrainedModel:
     """A token-classification model with two labels; in stage 1 only its `score` can be trained."""
-    config = AutoConfig.from_pretrained(settings.model)
+    config = load_config(settings.model)
     architectures = " ".join(config.architectures or [])
     if settings.stage == 2 and "TokenClassification" not in architectures:
         raise ValueError(
@@ -196,7 +212,10 @@ def load_prm(settings: PrmTrainingSettings) -> PreTrainedModel:
     config.classifier_dropout = settings.dropout
     config.use_cache = False
     model = AutoModelForTokenClassification.from_pretrained(
-        settings.model, config=config, dtype=torch.float32
+        settings.model,
+        config=config,
+        dtype=torch.float32,
+        attn_implementation=settings.attn_implementation,
     )
     if settings.stage == 1:
         model.base_model.requires_grad_(False)
@@ -237,15 +256,11 @@ def _write_documents(
     _say(f"PRM stage {settings.stage} in {report['wall_seconds']} s{shown}")
 
 
-def _positions(model: str) -> int:
-    return AutoConfig.from_pretrained(model).max_position_embeddings
-
-
 def _pad_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
     token_id = (
         tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     )
-    assert token_id is not None
+    assert isinstance(token_id, int)
     return token_id
 
 

@@ -19,7 +19,12 @@ RAY_SETUP_HOOK = "pure_rlhf.cpu_host.install"
 
 
 def is_cpu_host() -> bool:
-    """True where torch sees no CUDA device."""
+    """True where torch sees no CUDA device; PURE_HOST=cpu or gpu says otherwise.
+
+    The latter is for a driver on a node without a GPU that belongs to a cluster with GPUs.
+    """
+    if os.environ.get("PURE_HOST") in ("cpu", "gpu"):
+        return os.environ["PURE_HOST"] == "cpu"
     import torch
 
     return not torch.cuda.is_available()

@@ -74,6 +74,7 @@ else
     else
         flags=()
     fi
+    # a world, if there is one, also gives the held-out problems; --eval.steps needs them
     flags+=(
         --actor.model_name_or_path "${MODEL:-$world/policy}"
         --reward.model_name_or_path "${PRM:-$world/prm}"
@@ -84,10 +85,10 @@ else
         --reward.num_gpus_per_node 1
         --vllm.num_engines 1
         --ds.attn_implementation sdpa
-        # recipe of the small world (examples/tiny_math/README.md says how it was found)
-        --data.max_len 320
-        --data.prompt_max_len 128
-        --rollout.max_new_tokens 192
+        # recipe of the small world (design and measurements: examples/tiny_math/__init__.py, LOG.md)
+        --data.max_len 192
+        --data.prompt_max_len 96
+        --rollout.max_new_tokens 96
         --rollout.batch_size 32
         --rollout.n_samples_per_prompt 8
         --rollout.temperature 1.0
@@ -96,7 +97,8 @@ else
         --train.micro_batch_size 64
         --actor.adam.lr 2e-5
         --algo.kl.init_coef 0.001
-        --max_steps 60
+        --max_steps 40
+        --eval.steps 10
         --ckpt.save_steps 20
         --ckpt.max_num 1
     )

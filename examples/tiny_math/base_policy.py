@@ -1,8 +1,8 @@
 """The base policy: a Qwen2 language model of 0.8 million parameters, pretrained from nothing.
 
-Three phases, one learning-rate schedule: plain equations (`write_drill`: every result is a lesson in arithmetic),
-careful answers (how to solve), then the mixture of habits of `solutions` (what a reader of the web would see). The loss is
-taken on answers and results only. Deterministic under a seed for one number of threads.
+Three phases, one learning-rate schedule: plain equations (`write_drill`: every result is a lesson in
+arithmetic), careful answers (how to solve), then the mixture of habits of `solutions` (what a reader of the web
+would see). The loss is taken on answers and results only. Deterministic under a seed for one number of threads.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from examples.tiny_math.solutions import BLANK_LINE, draw_habit, write_answer, w
 
 ANSWER_BATCH_SIZE = 32
 DRILL_BATCH_SIZE = 16
-DRILL_PHASE_END = 0.2
-CAREFUL_PHASE_END = 0.7
+DRILL_PHASE_END = 0.15
+CAREFUL_PHASE_END = 0.65
 DRILL_SHARE = 0.15  # of the batches after the first phase, so that the arithmetic keeps growing
 COPY_SHARE = 0.4  # of the drill: copying, the other thing that careful work is made of
 WARMUP_FRAC = 0.05
 LEARNING_RATE = 3e-3
 IGNORED = -100
 WIDTH_MULTIPLE = 32
+TYPICAL_TOKENS = 30  # of an answer; scales the loss
 
 Example = tuple[list[int], list[int]]  # token ids, labels (IGNORED where no loss is taken)
 
@@ -47,7 +48,6 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen2ForCausal
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=1024,
-        rope_theta=10_000.0,
         tie_word_embeddings=True,
         bos_token_id=tokenizer.eos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -96,6 +96,8 @@ def training_batches(
     held_out: Set[str],
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield `num_batches` padded (ids, labels); eight batches are drawn at once and sorted by length."""
+    pad_token_id = tokenizer.pad_token_id
+    assert isinstance(pad_token_id, int)
     pool: list[list[Example]] = []
     careful_until = CAREFUL_PHASE_END * num_batches
     for index in range(num_batches):
@@ -113,7 +115,7 @@ def training_batches(
                 pool = [rows[at : at + ANSWER_BATCH_SIZE] for at in starts]
                 generator.shuffle(pool)
             batch = pool.pop()
-        yield pad_examples(batch, tokenizer.pad_token_id)
+        yield pad_examples(batch, pad_token_id)
 
 
 def pad_examples(batch: Sequence[Example], pad_token_id: int) -> tuple[Tensor, Tensor]:
@@ -174,9 +176,15 @@ def batch_loss(model: Qwen2ForCausalLM, ids_BT: Tensor, labels_BT: Tensor) -> Te
     """
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16_is_fast()):
         logits_BTV = model(ids_BT, use_cache=False).logits
-    return functional.cross_entropy(
-        logits_BTV[:, :-1].flatten(0, 1).float(), labels_BT[:, 1:].flatten(), ignore_index=IGNORED
+    # A sum over rows of a fixed divisor, not a mean over tokens: batches are sorted by length, and a mean would
+    # weigh a token of a short answer several times as much as one of a long answer.
+    total = functional.cross_entropy(
+        logits_BTV[:, :-1].flatten(0, 1).float(),
+        labels_BT[:, 1:].flatten(),
+        ignore_index=IGNORED,
+        reduction="sum",
     )
+    return total / (len(ids_BT) * TYPICAL_TOKENS)
 
 
 def bfloat16_is_fast() -> bool:

@@ -54,13 +54,13 @@ class WorldSettings:
     """Held-out problems; none of them is seen in pretraining or PRM training."""
     answered_frac: float = 0.103
     """Share of training problems whose answer is given (879 of 8,523 in PURE's file)."""
-    pretraining_batches: int = 1000
-    """Batches of 64 that the base policy is pretrained on."""
-    prm_sampled: int = 6000
+    pretraining_batches: int = 1800
+    """Batches that the base policy is pretrained on."""
+    prm_sampled: int = 4000
     """Answers of the base policy in the PRM's training data."""
-    prm_planted: int = 6000
+    prm_planted: int = 2000
     """Written answers, most with a defect, in the PRM's training data."""
-    prm_test: int = 1000
+    prm_test: int = 600
     """Answers of the base policy, to problems of their own, that the PRM is tested on."""
 
 

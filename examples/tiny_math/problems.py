@@ -74,7 +74,7 @@ def make_problem(generator: random.Random) -> Problem:
     """Draw one problem."""
     start = generator.randint(SMALLEST_VALUE, LARGEST_VALUE)
     value, operands = start, []
-    for size in generator.sample(range(2, LARGEST_OPERAND + 1), generator.randint(2, 4)):
+    for size in generator.sample(range(2, LARGEST_OPERAND + 1), generator.randint(2, 3)):
         goes_up = value + size <= LARGEST_VALUE
         goes_down = value - size >= SMALLEST_VALUE
         operand = size if goes_up and (not goes_down or generator.random() < 0.5) else -size

@@ -29,6 +29,8 @@ def sample_answers(
 
     Temperature 0 is greedy. Prompts are sorted by length inside and returned in the order given.
     """
+    eos_token_id = tokenizer.eos_token_id
+    assert isinstance(eos_token_id, int)
     generator = torch.Generator().manual_seed(seed)
     prompts = [tokenizer.encode(render_prompt(question)) for question in questions]
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
@@ -37,7 +39,7 @@ def sample_answers(
     for start in Progress(stage).track(starts, len(starts)):
         rows = order[start : start + batch_size]
         sampled = _sample_batch(
-            model, [prompts[row] for row in rows], tokenizer.eos_token_id, temperature, generator
+            model, [prompts[row] for row in rows], eos_token_id, temperature, generator
         )
         for row, answer in zip(rows, sampled, strict=True):
             answers[row] = answer

@@ -22,18 +22,19 @@ from examples.tiny_math.problems import (
 )
 
 HABITS = ("careful", "shortcut", "slip")
-CHAIN_SHARES = (0.27, 0.55, 0.18)
-STORY_SHARES = (0.50, 0.30, 0.20)
+WILLING_SHARES = (0.70, 0.20, 0.10)
+HASTY_SHARES = (0.30, 0.60, 0.10)
+WILLING_OPENINGS = ("Compute", "Find")
 SHORTCUT_RIGHT_SHARE = 0.12
 DRILL_EQUATIONS = 10
 
 BLANK_LINE = "\n\n"
-ORDINALS = ("First", "Second", "Third", "Fourth")
 
 
 def draw_habit(problem: Problem, generator: random.Random) -> str:
     """Draw the habit in which the base answers a problem."""
-    shares = CHAIN_SHARES if problem.story is None else STORY_SHARES
+    willing = problem.question.startswith(WILLING_OPENINGS)
+    shares = WILLING_SHARES if willing else HASTY_SHARES
     return generator.choices(HABITS, weights=shares)[0]
 
 
@@ -53,37 +54,18 @@ def write_steps(problem: Problem, generator: random.Random, slip_at: int | None)
 
     `slip_at` equal to the number of operations plants it in the final answer.
     """
-    opening, with_connectives = _draw_opening(problem, generator)
-    steps = [opening] if opening else []
+    told = problem.story is not None
+    steps = ["Let us follow the story:" if told else "Let us go from left to right:"]
     value = problem.start
     for index, operand in enumerate(problem.operands):
         before, value = value, value + operand
         if index == slip_at:
             value = slipped_value(before, operand, generator)
-        steps.append(
-            f"{_lead_in(problem, index, with_connectives)}{before} {signed(operand)} = {value}."
-        )
+        steps.append(f"{before} {signed(operand)} = {value}.")
     if slip_at == len(problem.operands):
         value = wrong_value(value, generator)
     steps.append(f"So the answer is \\boxed{{{value}}}.")
     return steps
-
-
-def _draw_opening(problem: Problem, generator: random.Random) -> tuple[str | None, bool]:
-    if generator.random() < 0.5:
-        return None, True
-    if problem.story is None:
-        return "Let us go from left to right:", False
-    return f"{problem.story.name} starts with {problem.start} {problem.story.thing}.", True
-
-
-def _lead_in(problem: Problem, index: int, with_connectives: bool) -> str:
-    if problem.story is not None:
-        event = f"{problem.story.verbs[index]} {abs(problem.operands[index])}"
-        return f"{problem.story.name} {event}, so "
-    if not with_connectives:
-        return ""
-    return f"{ORDINALS[index]}, "
 
 
 def slipped_value(before: int, operand: int, generator: random.Random) -> int:

@@ -1,0 +1,31 @@
+# Sourced by train_stage_{1,2}.sh, which set the variables: one rank per visible GPU, or one without GPUs.
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
+PYTHON="${PYTHON:-${PURE_VENV:-$root/.venv}/bin/python}"
+if ! command -v "$PYTHON" >/dev/null; then
+    echo "no Python at $PYTHON: run bash examples/scripts/setup.sh, or set PYTHON" >&2
+    exit 2
+fi
+
+num_gpus="$("$PYTHON" -W ignore -c 'import torch; print(torch.cuda.device_count())')"
+launcher=("$PYTHON")
+if [ "$num_gpus" -gt 0 ]; then
+    launcher+=(-m torch.distributed.run --standalone --nproc_per_node "$num_gpus")
+fi
+
+# A hub name brings its own held-out split; of a file there is none unless EVAL_DATA names one.
+if [ -z "$EVAL_DATA" ] && [ ! -e "$DATA" ]; then
+    EVAL_DATA="$DATA"
+fi
+
+exec "${launcher[@]}" -m prm_training.train_prm \
+    --stage "$STAGE" \
+    --model "$MODEL" \
+    --train_data "$DATA" \
+    ${EVAL_DATA:+--eval_data "$EVAL_DATA"} \
+    --output_dir "$OUTPUT_DIR" \
+    --learning_rate "$LEARNING_RATE" \
+    --epochs "$EPOCHS" \
+    --global_batch_size "$GLOBAL_BATCH_SIZE" \
+    --micro_batch_size "$MICRO_BATCH_SIZE" \
+    "$@"

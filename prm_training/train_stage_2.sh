@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# PRM training, stage 2 of 2: everything is trained, from the output folder of stage 1.
+# The second stage of PURE's PRM: Qwen2.5-Math-7B on PRM800K in TRL's form, global batch 128.
+# With GPUs: DeepSpeed ZeRO-2 on all visible ones. Without: the same program on the CPU, for small models.
+# Every variable can be set from the environment, and flags of prm_training.train_prm may follow:
+#   MODEL=output/prm_stage_1 DATA=rows.jsonl EVAL_DATA=held_out.jsonl bash prm_training/train_stage_2.sh --seed 1
+set -euo pipefail
+
+STAGE=2
+MODEL="${MODEL:-output/prm_stage_1}"
+DATA="${DATA:-HuggingFaceH4/prm800k-trl-dedup}" # a hub name, or a JSON, JSONL(.gz) or Parquet file
+EVAL_DATA="${EVAL_DATA:-}"                      # held-out rows; empty: the test split of a hub name
+OUTPUT_DIR="${OUTPUT_DIR:-output/prm_stage_2}"
+LEARNING_RATE="${LEARNING_RATE:-1e-6}"
+EPOCHS="${EPOCHS:-1}"
+GLOBAL_BATCH_SIZE="${GLOBAL_BATCH_SIZE:-128}" # a multiple of MICRO_BATCH_SIZE times the GPUs
+MICRO_BATCH_SIZE="${MICRO_BATCH_SIZE:-4}"
+
+. "$(dirname "${BASH_SOURCE[0]}")/launch.sh"

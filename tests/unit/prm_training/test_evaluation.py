@@ -1,0 +1,70 @@
+"""Held-out numbers of a PRM against values worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import AutoModelForTokenClassification, AutoTokenizer
+
+from prm_training.data import PadCollator, PrmDataset, StepLabelledRow
+from prm_training.evaluation import area_under_curve, predict_step_rewards, step_metrics
+from tests.conftest import RandomWorld
+
+
+def test_metrics_by_hand() -> None:
+    # wrong steps: rewards 0.4, -0.8, -0.1; right steps: 0.9, -0.2. Called wrong: -0.8, -0.1, -0.2.
+    # found 2 of 3 wrong ones among 3 called: precision 2/3, recall 2/3, F1 2/3; right kept: 1 of 2.
+    # pairs (right > wrong): 0.9 beats 3, -0.2 beats -0.8 only: 4 of 6
+    metrics = step_metrics(
+        torch.tensor([0.9, -0.2, 0.4, -0.8, -0.1]), torch.tensor([1, 1, 0, 0, 0])
+    )
+    assert metrics["steps"] == 5 and metrics["wrong_steps"] == 3
+    assert metrics["accuracy_correct_steps"] == pytest.approx(1 / 2)
+    assert metrics["accuracy_wrong_steps"] == pytest.approx(2 / 3)
+    assert metrics["precision_wrong_steps"] == pytest.approx(2 / 3)
+    assert metrics["f1_wrong_steps"] == pytest.approx(2 / 3)
+    assert metrics["auc"] == pytest.approx(4 / 6)
+
+
+def test_ties_count_half() -> None:
+    # 0.5 against 0.5: half; 0.5 against 0.1: one; 0.3 against 0.5: none; 0.3 against 0.1: one
+    right, wrong = torch.tensor([0.5, 0.3]), torch.tensor([0.1, 0.5])
+    assert area_under_curve(right, wrong) == pytest.approx(2.5 / 4)
+
+
+def test_what_is_not_defined_is_none() -> None:
+    metrics = step_metrics(torch.tensor([0.5, 0.2]), torch.tensor([1, 1]))
+    assert metrics["accuracy_correct_steps"] == 1.0
+    assert metrics["f1_wrong_steps"] is None and metrics["auc"] is None
+    assert metrics["accuracy_wrong_steps"] is None and metrics["precision_wrong_steps"] is None
+
+
+def test_rewards_of_a_batch_are_those_of_single_rows(world: RandomWorld) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(world.prm)
+    model = AutoModelForTokenClassification.from_pretrained(world.prm, dtype=torch.float32)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        model.score.weight.normal_(std=0.05)  # rewards that differ, and are not saturated
+    rows = [
+        StepLabelledRow("What is 1 + 8?", ["We add", "9"], [1, 0]),
+        StepLabelledRow("What is 2 + 9?", ["11"], [1]),
+    ]
+    dataset = PrmDataset(rows, tokenizer, "\n")
+    rewards, labels = predict_step_rewards(model, dataset, PadCollator(tokenizer.pad_token_id))
+    expected = []
+    for example, row in zip(dataset.examples, rows, strict=True):
+        ends = [i for i, label in enumerate(example["labels"]) if label >= 0]
+        with torch.no_grad():
+            logits = model(torch.tensor([example["input_ids"]])).logits[0, ends]
+        difference = logits.softmax(-1)[:, 1] - logits.softmax(-1)[:, 0]
+        expected.append((row.labels, difference.tolist()))
+    # rows may be visited in another order: compare as sets of (label, reward)
+    pairs = sorted(zip(labels.tolist(), rewards.tolist(), strict=True))
+    wanted = sorted(
+        (label, reward)
+        for row_labels, values in expected
+        for label, reward in zip(row_labels, values, strict=True)
+    )
+    assert [label for label, _ in pairs] == [label for label, _ in wanted]
+    assert [r for _, r in pairs] == pytest.approx([r for _, r in wanted], abs=1e-5)
+    assert len({round(reward, 3) for _, reward in pairs}) == 3

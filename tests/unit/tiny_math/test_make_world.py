@@ -1,0 +1,118 @@
+"""A world of a few rows, made for real: its files, its reuse, its determinism, and that nothing held out leaks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from examples.tiny_math.checker import check_steps
+from examples.tiny_math.make_world import WorldSettings, make_world
+from examples.tiny_math.prm_data import split_answer
+from examples.tiny_math.prompts import render_prompt
+from pure_rlhf.algorithm.prm_scoring import single_separator_id
+from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
+
+SETTINGS = WorldSettings(
+    num_train=60,
+    num_test=10,
+    pretraining_batches=3,
+    prm_sampled=12,
+    prm_planted=30,
+    prm_test=6,
+)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def small_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("small") / "world"
+    make_world(folder, SETTINGS)
+    return folder
+
+
+def test_a_tenth_of_the_training_problems_is_answered(small_world: Path) -> None:
+    train = read_rows(small_world / "train.jsonl")
+    test = read_rows(small_world / "test.jsonl")
+    assert (len(train), len(test)) == (60, 10)
+    assert sum(row["answer"] is not None for row in train) == round(0.103 * 60)
+    assert all(row["answer"] == row["ref_answer"] for row in test)
+    assert not {row["question"] for row in train} & {row["question"] for row in test}
+
+
+def test_tokenizer_has_the_separators_and_models_load(small_world: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(small_world / "policy")
+    ends = {tokenizer.decode([token]) for token in find_separator_token_ids(tokenizer)}
+    assert {"\n\n", ".\n\n", ":\n\n"} <= ends
+    assert tokenizer.decode([single_separator_id(tokenizer)]) == "\n"
+    text = render_prompt("Compute 47 + 5 - 8.")
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert len(tokenizer.encode(text)) < 50
+    model = AutoModelForCausalLM.from_pretrained(small_world / "policy")
+    assert model.config.model_type == "qwen2"
+    assert model.config.hidden_size // model.config.num_attention_heads in (32, 64)
+
+
+def test_prm_rows_end_at_their_first_wrong_step(small_world: Path) -> None:
+    rows = read_rows(small_world / "prm_data" / "train.jsonl")
+    assert len(rows) >= 30
+    assert {label for row in rows for label in row["labels"]} == {True, False}
+    for row in rows:
+        assert check_steps(row["prompt"], row["completions"]) == row["labels"]
+        assert all(row["labels"][:-1])
+        assert not any("\n\n" in step for step in row["completions"])
+
+
+def test_held_out_problems_are_in_no_prm_row(small_world: Path) -> None:
+    held_out = {render_prompt(row["question"]) for row in read_rows(small_world / "test.jsonl")}
+    for split in ("train", "test"):
+        rows = read_rows(small_world / "prm_data" / f"{split}.jsonl")
+        assert not held_out & {row["prompt"] for row in rows}
+
+
+def test_a_second_run_reuses_the_world(small_world: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in small_world.rglob("*") if path.is_file()}
+    record = make_world(small_world, SETTINGS)
+    assert record["complete"]
+    assert before == {
+        path: path.stat().st_mtime_ns for path in small_world.rglob("*") if path.is_file()
+    }
+
+
+def test_other_settings_are_refused(small_world: Path) -> None:
+    with pytest.raises(ValueError, match="num_test: 10 there, 500 asked for"):
+        make_world(small_world, WorldSettings())
+
+
+def test_a_cut_off_world_is_made_again_and_comes_out_the_same(
+    small_world: Path, tmp_path: Path
+) -> None:
+    again = tmp_path / "again"
+    again.mkdir()
+    (again / "train.jsonl").write_text("half a li")
+    make_world(again, SETTINGS)
+    for name in ("train.jsonl", "test.jsonl", "prm_data/train.jsonl", "prm_data/test.jsonl"):
+        assert (again / name).read_bytes() == (small_world / name).read_bytes()
+    ours, theirs = (
+        AutoModelForCausalLM.from_pretrained(folder / "policy").state_dict()
+        for folder in (again, small_world)
+    )
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_an_answer_is_cut_at_separator_tokens_which_are_dropped_whole(small_world: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(small_world / "tokenizer")
+    separators = set(find_separator_token_ids(tokenizer))
+    ids = tokenizer.encode("47 + 5 = 52.\n\n52 - 8 = 44.\n\nThe answer is \\boxed{44}.")
+    assert split_answer(ids, tokenizer, separators) == [
+        "47 + 5 = 52",
+        "52 - 8 = 44",
+        r"The answer is \boxed{44}.",
+    ]
