@@ -70,6 +70,8 @@ class PrmTrainingSettings:
     """Rows per optimiser step, over all ranks."""
     micro_batch_size: int = 4
     """Rows per forward pass and rank; global_batch_size must be a multiple of it times the ranks."""
+    length_grouping: bool = True
+    """Batches of rows of like length. Where length tells the label (guesses are short), rather mix them."""
     weight_decay: float = 0.1
     """AdamW's; betas are 0.9 and 0.95."""
     dropout: float = 0.1
@@ -174,7 +176,7 @@ def training_arguments(settings: PrmTrainingSettings) -> TrainingArguments:
         gradient_checkpointing=has_gpu if checkpointing is None else checkpointing,
         deepspeed=str(DEEPSPEED_CONFIG) if use_deepspeed else None,
         use_cpu=not has_gpu,
-        train_sampling_strategy="group_by_length",
+        train_sampling_strategy="group_by_length" if settings.length_grouping else "random",
         remove_unused_columns=False,
         dataloader_pin_memory=has_gpu,
         save_strategy="steps" if settings.save_steps else "no",

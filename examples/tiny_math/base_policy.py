@@ -39,6 +39,8 @@ Example = tuple[list[int], list[int]]  # token ids, labels (IGNORED where no los
 def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen2ForCausalLM:
     """A Qwen2 model with fresh weights: 3 layers, width 128, 4 heads of 32, 2 key-value heads."""
     torch.manual_seed(seed)
+    end = tokenizer.eos_token_id
+    assert isinstance(end, int)
     config = Qwen2Config(
         vocab_size=math.ceil(len(tokenizer) / 64) * 64,
         hidden_size=128,
@@ -49,9 +51,9 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen2ForCausal
         num_key_value_heads=2,
         max_position_embeddings=1024,
         tie_word_embeddings=True,
-        bos_token_id=tokenizer.eos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=end,
+        eos_token_id=end,
+        pad_token_id=end,
     )
     # eager: at these lengths PyTorch's fused attention has a backward pass that is half slower on CPU
     return Qwen2ForCausalLM._from_config(config, attn_implementation="eager")

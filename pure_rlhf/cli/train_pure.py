@@ -1,7 +1,7 @@
 """`python -m pure_rlhf.cli.train_pure`, `pure-rlhf-train`: parse, check, train, print the result.
 
 Nothing heavy is imported before the command line is understood. Exit codes: 0 done; 1 a worker failed;
-2 the settings are wrong (all problems are listed, nothing was started).
+2 the settings are wrong (all problems are listed, nothing was started); 130 interrupted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from rich.table import Table
 
 from pure_rlhf.config import ConfigError, PureConfig
 
+EXIT_WORKER_FAILED = 1
 EXIT_BAD_SETTINGS = 2
+EXIT_INTERRUPTED = 130
 
 
 def main() -> None:
@@ -65,7 +67,10 @@ def run(arguments: list[str]) -> int:
             f"A worker failed; the last checkpoint in {config.ckpt.path} is intact.\n{error}",
             file=sys.stderr,
         )
-        return 1
+        return EXIT_WORKER_FAILED
+    except KeyboardInterrupt:
+        print("Stopped. The same command with --ckpt.load_enable continues.", file=sys.stderr)
+        return EXIT_INTERRUPTED
     print_result(config, evaluations)
     return 0
 

@@ -207,3 +207,24 @@ def test_the_patched_name_is_still_the_one_that_upstream_builds() -> None:
 
     source = inspect.getsource(undecorated(ppo_actor.PolicyModelActor).init_model_from_pretrained)
     assert "self.trainer = ActorPPOTrainer(" in source
+
+
+def test_the_policy_update_is_upstreams() -> None:
+    """Our trainer changes the transport of the weights and nothing of the loss or the optimiser step."""
+    from openrlhf.models import PolicyLoss
+    from openrlhf.trainer.ray.ppo_actor import ActorPPOTrainer
+
+    from pure_rlhf.workers.policy_worker import PolicyTrainer, PolicyWorker
+
+    assert {name for name in vars(PolicyTrainer) if not name.startswith("__")} == {
+        "_init_vllm_sync_group",
+        "broadcast_to_vllm",
+    }
+    assert PolicyTrainer.training_step is ActorPPOTrainer.training_step
+    assert PolicyTrainer.ppo_train is ActorPPOTrainer.ppo_train
+    assert {name for name in vars(PolicyWorker) if not name.startswith("__")} == {
+        "init_model_from_pretrained",
+        "broadcast_to_vllm",
+    }
+    assert "self.actor_loss_fn = PolicyLoss(" in inspect.getsource(ActorPPOTrainer.__init__)
+    assert PolicyLoss.__module__ == "openrlhf.models.loss"

@@ -205,6 +205,11 @@ def test_a_dead_worker_ends_the_run_and_resume_continues(
         next(process for process in run.family() if process.pid == pid).kill()
         assert run.wait() == 1
         assert "A worker failed" in run.text and "prm-0" in run.text
+    # DeepSpeed's own checkpoint: ZeRO's optimiser states beside the weights
+    shards = list(
+        (folder / "checkpoints/_actor").glob("global_step*/*zero_pp_rank_0*optim_states.pt")
+    )
+    assert shards, list((folder / "checkpoints/_actor").rglob("*"))
     last = int((folder / "checkpoints/_actor/latest").read_text().removeprefix("global_step"))
     torn = (folder / "metrics.jsonl").read_text() + '{"step": 99, "wall'
     (folder / "metrics.jsonl").write_text(torn)

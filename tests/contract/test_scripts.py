@@ -1,0 +1,70 @@
+"""Every flag of every shipped script and of every command in the documents parses."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pure_rlhf.cli.train_pure import parse
+from pure_rlhf.config import PureConfig
+
+ROOT = Path(__file__).parents[2]
+FLAG = re.compile(r"^\s+--([a-z_0-9.]+)(?:[ \t]+(\S+))?", re.MULTILINE)
+
+
+def blocks() -> list[tuple[str, list[str]]]:
+    """The `flags=( ... )` and `flags+=( ... )` arrays of train_pure.sh as arguments."""
+    text = (ROOT / "examples/scripts/train_pure.sh").read_text()
+    found = []
+    for number, match in enumerate(re.finditer(r"flags\+?=\((.*?)\n\s+\)", text, re.DOTALL)):
+        arguments = []
+        for name, value in FLAG.findall(match[1]):
+            arguments.append(f"--{name}")
+            if value:
+                # a shell variable stands for a path or a count
+                arguments.append("1" if value.startswith('"$') else value)
+        found.append((f"block {number}", arguments))
+    return found
+
+
+@pytest.mark.parametrize(("name", "arguments"), blocks())
+def test_the_flags_of_the_script_parse(name: str, arguments: list[str]) -> None:
+    assert len(arguments) > 20
+    _, problems = parse(arguments)
+    assert problems == []
+
+
+def test_the_script_has_a_gpu_and_a_cpu_block() -> None:
+    assert len(blocks()) == 2
+
+
+def test_the_gpu_block_is_the_published_recipe() -> None:
+    config, _ = parse(blocks()[0][1])
+    assert config.rollout.batch_size * config.rollout.n_samples_per_prompt == 256
+    assert (config.train.batch_size, config.train.micro_batch_size) == (128, 2)
+    assert (config.actor.adam.lr, config.algo.kl.init_coef) == (5e-7, 0.001)
+    assert (config.rollout.temperature, config.rollout.max_new_tokens) == (0.5, 2048)
+    assert config.ds.adam_offload and config.actor.gradient_checkpointing_enable
+    assert (config.ds.zero_stage, config.ds.attn_implementation) == (2, "flash_attention_2")
+    settings = config.advantage_settings()
+    assert (settings.reward_baseline, settings.credit_assignment) == ("token", "softmin")
+    assert (settings.credit_temperature, settings.verifiable_reward_coef) == (0.1, 1.0)
+
+
+def test_the_defaults_are_the_recipe_too() -> None:
+    config = PureConfig()
+    assert config.actor.model_name_or_path == "Qwen/Qwen2.5-Math-7B"
+    assert config.reward.model_name_or_path == "jinachris/PURE-PRM-7B"
+    assert (config.rollout.batch_size, config.train.batch_size, config.max_steps) == (64, 128, 500)
+
+
+def test_flags_in_the_readme_exist() -> None:
+    from pure_rlhf.cli.train_pure import _flag_names
+
+    names = set(_flag_names(PureConfig()))
+    others = {"help", "head", "address", "working-dir", "slow"}  # of ray and of tests/run.sh
+    text = (ROOT / "README.md").read_text()
+    for name in re.findall(r"--([a-z][a-z_.-]*[a-z])", text):
+        assert name in names | others, f"README names --{name}"
