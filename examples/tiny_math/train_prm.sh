@@ -12,7 +12,6 @@ common=(
     --micro_batch_size 64
     --global_batch_size 64
     --dropout 0
-    --no_length_grouping
 )
 "$PYTHON" -m prm_training.train_prm --stage 1 --model "$WORLD/policy" --output_dir "$WORLD/prm_stage_1" \
     --learning_rate 3e-3 --epochs 1 "${common[@]}"
