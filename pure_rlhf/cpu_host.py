@@ -38,6 +38,7 @@ def environment() -> dict[str, str]:
     and to leave memory to the others.
     """
     defaults = {
+        "PURE_HOST": "cpu",
         "OMP_NUM_THREADS": "1",
         "TORCH_COMPILE_DISABLE": "1",
         "VLLM_CPU_KVCACHE_SPACE": "1",
@@ -68,9 +69,10 @@ def install() -> None:
     """Make this process able to import and run OpenRLHF without a GPU. Idempotent."""
     import torch
 
-    if torch.cuda.is_available() or "flash_attn" in sys.modules:
+    if not is_cpu_host() or "flash_attn" in sys.modules:
         return
     _supply_flash_attn_helpers()
+    torch.cuda.is_available = lambda: False  # also where PURE_HOST=cpu hides a GPU that is there
     torch.cuda.current_device = lambda: _CpuDevice("cpu")
     torch.cuda.set_device = lambda device: None
     torch.cuda.synchronize = lambda device=None: None

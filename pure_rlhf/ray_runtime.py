@@ -32,6 +32,9 @@ def start_ray(config: PureConfig) -> None:
         "log_to_driver": config.verbose,
         "logging_level": logging.WARNING,
     }
+    if cpu_host.is_cpu_host() and os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        # Ray refuses to declare GPUs beside an empty list of them; PURE_HOST keeps real ones out of sight.
+        del os.environ["CUDA_VISIBLE_DEVICES"]
     if not os.environ.get("RAY_ADDRESS"):
         options |= {
             "include_dashboard": True,

@@ -8,7 +8,7 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
-export PURE_HOST=cpu PURE_DEV=1 CUDA_VISIBLE_DEVICES=""
+export PURE_HOST=cpu PURE_DEV=1
 export PURE_VENV=${PURE_VENV:-$root/.venv}
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 bash examples/scripts/setup.sh

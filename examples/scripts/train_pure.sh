@@ -22,7 +22,7 @@ RUN_DIR=${RUN_DIR:-$OUTPUT_DIR/$reward_mode-$(date +%Y%m%d-%H%M%S)}
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 num_gpus=$({ nvidia-smi -L 2>/dev/null || true; } | grep -c '^GPU' || true)
-[ "${PURE_HOST:-}" = cpu ] && num_gpus=0 && export CUDA_VISIBLE_DEVICES=""
+[ "${PURE_HOST:-}" = cpu ] && num_gpus=0
 if [ "$num_gpus" -gt 0 ] && [ "$num_gpus" -lt 5 ]; then
     echo "This recipe needs 5 to 8 GPUs: four for policy, reference and PRM, and one to four for rollouts; this host" >&2
     echo "has $num_gpus. The CPU run needs none: PURE_HOST=cpu bash examples/scripts/train_pure.sh" >&2

@@ -216,13 +216,13 @@ def test_the_policy_update_is_upstreams() -> None:
 
     from pure_rlhf.workers.policy_worker import PolicyTrainer, PolicyWorker
 
-    assert {name for name in vars(PolicyTrainer) if not name.startswith("__")} == {
+    assert {name for name, value in vars(PolicyTrainer).items() if inspect.isfunction(value)} == {
         "_init_vllm_sync_group",
         "broadcast_to_vllm",
     }
     assert PolicyTrainer.training_step is ActorPPOTrainer.training_step
     assert PolicyTrainer.ppo_train is ActorPPOTrainer.ppo_train
-    assert {name for name in vars(PolicyWorker) if not name.startswith("__")} == {
+    assert {name for name, value in vars(PolicyWorker).items() if inspect.isfunction(value)} == {
         "init_model_from_pretrained",
         "broadcast_to_vllm",
     }

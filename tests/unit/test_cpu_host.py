@@ -1,0 +1,40 @@
+"""The five helpers that stand in for flash_attn do what its own do; PURE_HOST decides where torch cannot know."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pure_rlhf import cpu_host
+
+cpu_host.install()
+
+
+def test_unpad_and_pad_are_inverse() -> None:
+    from flash_attn.bert_padding import index_first_axis, pad_input, unpad_input
+
+    hidden = torch.arange(24.0).view(2, 4, 3)
+    mask = torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0]])
+    flat, indices, cumulative, longest, lengths = unpad_input(hidden, mask)
+    assert indices.tolist() == [0, 1, 2, 4, 5]
+    assert (cumulative.tolist(), longest, lengths.tolist()) == ([0, 3, 5], 3, [3, 2])
+    assert torch.equal(flat, index_first_axis(hidden.flatten(0, 1), indices))
+    assert torch.equal(pad_input(flat, indices, 2, 4), hidden * mask.unsqueeze(-1))
+
+
+def test_the_device_serves_both_of_upstreams_uses() -> None:
+    device = torch.cuda.current_device()
+    assert torch.zeros(2).to(device).device.type == "cpu"
+    assert torch.device(f"cuda:{device}").index == 0  # replay buffer; never used
+
+
+@pytest.mark.parametrize(("value", "expected"), [("cpu", True), ("gpu", False)])
+def test_pure_host_wins(monkeypatch: pytest.MonkeyPatch, value: str, expected: bool) -> None:
+    monkeypatch.setenv("PURE_HOST", value)
+    assert cpu_host.is_cpu_host() is expected
+
+
+def test_values_of_the_user_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert cpu_host.environment()["OMP_NUM_THREADS"] == "3"
+    assert cpu_host.environment()["VLLM_CPU_KVCACHE_SPACE"] == "1"
