@@ -37,6 +37,7 @@ def start_ray(config: PureConfig) -> None:
         del os.environ["CUDA_VISIBLE_DEVICES"]
     if not os.environ.get("RAY_ADDRESS"):
         options |= {
+            "address": "local",  # not some cluster that runs on this machine for another purpose
             "include_dashboard": True,
             "dashboard_host": "127.0.0.1",
             "num_gpus": config.num_gpus,
