@@ -64,7 +64,7 @@ def test_flags_in_the_readme_exist() -> None:
     from pure_rlhf.cli.train_pure import _flag_names
 
     names = set(_flag_names(PureConfig()))
-    others = {"help", "head", "address", "working-dir", "slow"}  # of ray and of tests/run.sh
+    others = {"help", "head", "address", "num-gpus", "working-dir", "slow"}  # of ray and of tests/run.sh
     text = (ROOT / "README.md").read_text()
     for name in re.findall(r"--([a-z][a-z_.-]*[a-z])", text):
         assert name in names | others, f"README names --{name}"
