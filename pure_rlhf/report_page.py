@@ -38,7 +38,7 @@ def render_page(
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{_escape(name)} · PURE</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<style>{_STYLE}</style></head><body>
+<style>{STYLE}</style></head><body>
 <header><p class="kind">PURE training run</p><h1>{_escape(name)}</h1>{_facts(facts)}</header>
 <main>
 {_notes(notes)}
@@ -163,7 +163,7 @@ def _escape(value: Any) -> str:
     return html.escape(str(value))
 
 
-_STYLE = """
+STYLE = """
 :root{--ink:#1f2a37;--soft:#5b6878;--line:#dfe5ec;--card:#fff;--page:#f4f6f9;--accent:#2b6cb0}
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--ink);font:15px/1.55 system-ui,-apple-system,"Segoe UI",sans-serif}

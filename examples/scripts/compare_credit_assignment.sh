@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# The paper's claim in the small world: the same policy and PRM under softmin, sum and gamma_decay with process
+# rewards alone (PRM) and with verifiable rewards on a tenth of the prompts (PRMVR), and verifiable rewards alone (VR).
+#
+#   bash examples/scripts/compare_credit_assignment.sh                   7 settings x 3 seeds, 80 steps each
+#   bash examples/scripts/compare_credit_assignment.sh --quick           7 settings x 1 seed, 40 steps; under 30 minutes
+#   SEEDS="1 2 3 4 5" STEPS=200 PARALLEL=4 bash ...                      on a bigger host, or overnight
+#
+# Finished runs are kept and cut-off ones go on from their last checkpoint, so the same command resumes. The page,
+# OUTPUT_DIR/comparison/comparison.html, is written again after every run; the definition of a collapse stands in
+# examples/tiny_math/compare.py and was written before the first run.
+set -euo pipefail
+
+SEEDS=${SEEDS:-1 2 3}
+STEPS=${STEPS:-80}
+PARALLEL=${PARALLEL:-1}      # runs at once; two cores for each are well used
+GAMMA=${GAMMA:-0.9}          # discount of gamma_decay; at 1 it is sum
+OUTPUT_DIR=${OUTPUT_DIR:-output}
+for argument in "$@"; do
+    case $argument in
+    --quick) SEEDS=1 STEPS=40 ;;
+    *)
+        echo "$argument: no such flag; there is --quick, and SEEDS, STEPS, PARALLEL, GAMMA, OUTPUT_DIR in the environment" >&2
+        exit 2
+        ;;
+    esac
+done
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+export root STEPS GAMMA OUTPUT_DIR PURE_HOST=cpu
+export python=${PURE_VENV:-$root/.venv}/bin/python
+export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
+comparison=$OUTPUT_DIR/comparison-$STEPS-steps
+export runs=$comparison/runs
+mkdir -p "$runs"
+
+bash "$root/examples/scripts/setup.sh"
+"$python" -m examples.tiny_math.make_world --output_dir "$OUTPUT_DIR/world" >/dev/null
+PYTHON=$python WORLD=$OUTPUT_DIR/world bash "$root/examples/tiny_math/train_prm.sh"
+
+write_page() {
+    "$python" -m examples.tiny_math.compare "$runs" --output_dir "$1" --steps "$STEPS" --gamma "$GAMMA"
+}
+
+run_cell() { # MODE CREDIT SEED
+    local name=$1-$2-seed$3
+    local run=$runs/$name resume=()
+    if [ -f "$run/report.html" ]; then # the last thing that a run writes
+        return 0
+    elif compgen -G "$run/checkpoints/*" >/dev/null; then
+        resume=(--ckpt.load_enable)
+    else
+        rm -rf "$run"
+    fi
+    echo "$(date +%H:%M:%S) $name${resume:+ (going on)}"
+    # All answers are kept: the checker of the small world then knows the truth of every step.
+    if ! reward_mode=$1 RUN_DIR=$run bash "$root/examples/scripts/train_pure.sh" \
+        --credit_assignment "$2" --credit_gamma "$GAMMA" --train.seed "$3" \
+        --rollout.batch_size 16 --train.batch_size 128 --rollouts_per_step 128 \
+        --max_steps "$STEPS" --eval.steps 20 "${resume[@]}" >"$run.log" 2>&1; then
+        echo "$name failed; its output is in $run.log, the same command tries it again" >&2
+        return 1
+    fi
+    rm -rf "$run/checkpoints"
+}
+export -f run_cell
+
+failed=0
+for seed in $SEEDS; do
+    for cell in "PRM softmin" "PRM sum" "PRM gamma_decay" "PRMVR softmin" "PRMVR sum" "PRMVR gamma_decay" "VR softmin"; do
+        echo "$cell $seed"
+    done
+done | xargs -P "$PARALLEL" -L 1 bash -c 'run_cell "$@"' run_cell || failed=1
+write_page "$comparison"
+exit "$failed"
