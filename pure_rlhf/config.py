@@ -267,6 +267,9 @@ class PureConfig:
     """scalar: centred in its group by itself; shared: under the baseline of the process rewards."""
     kl_baselined: bool | None = None
     """Whether the KL penalty is under the baseline too."""
+    log_prob_temperature: Literal["sampling", "one"] = "sampling"
+    """Temperature of the log-probabilities in the policy ratio and the KL: sampling is --rollout.temperature, the
+    distribution that the answers came from; one is what both public versions do."""
     mask_separator: bool | None = None
     """Whether the advantage is 0 at separators and EOS."""
     normalize: bool | None = None

@@ -100,6 +100,7 @@ def build(
         enable_prefix_caching=config.vllm.enable_prefix_caching,
         full_determinism=config.train.full_determinism_enable,
         trust_remote_code=config.trust_remote_code,
+        log_probs_at_sampling_temperature=config.log_prob_temperature == "sampling",
         placement_group=_placement(config.rollout_gpus),
     )
     policy = group(PolicyWorker, "policy")

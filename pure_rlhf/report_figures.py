@@ -58,7 +58,7 @@ def series(metrics: Sequence[dict[str, Any]], key: str) -> list[Point]:
 
 
 def _panel_figure(panel: Panel, metrics: Sequence[dict[str, Any]]) -> go.Figure | None:
-    figure = _figure()
+    figure = empty_figure()
     for index, (key, label) in enumerate(panel.left + panel.right):
         axis = "y2" if (key, label) in panel.right else "y"
         color = VERDICT_COLORS.get(label, COLORS[index])
@@ -90,7 +90,7 @@ def _panel_figure(panel: Panel, metrics: Sequence[dict[str, Any]]) -> go.Figure 
 def _accuracy_figure(
     metrics: Sequence[dict[str, Any]], evaluation: dict[str, dict[str, Any]]
 ) -> go.Figure | None:
-    figure = _figure()
+    figure = empty_figure()
     _add_curve(figure, series(metrics, "reward/verifiable_accuracy"), "training", COLORS[0])
     held_out = _held_out_points(metrics, evaluation)
     if held_out:
@@ -142,7 +142,7 @@ def _timing_figure(metrics: Sequence[dict[str, Any]]) -> go.Figure | None:
     rows = [row for row in metrics if any(key in row for key in TIMING_PHASES)]
     if not rows:
         return None
-    figure = _figure()
+    figure = empty_figure()
     present = [key for key in TIMING_PHASES if any(key in row for row in rows)]
     columns = {key.removeprefix("timing/"): [row.get(key, 0.0) for row in rows] for key in present}
     claimed = [sum(values) for values in zip(*columns.values(), strict=True)]
@@ -219,12 +219,13 @@ def _whole_steps(figure: go.Figure, metrics: Sequence[dict[str, Any]]) -> None:
         figure.update_xaxes(dtick=1)
 
 
-def _figure() -> go.Figure:
+def empty_figure(height: int = 270) -> go.Figure:
+    """A figure in the style of the reports, without curves."""
     axis = {"gridcolor": "#e8ecf1", "zerolinecolor": "#cfd6de", "automargin": True}
     return go.Figure(
         layout={
             "template": "none",
-            "height": 270,
+            "height": height,
             "margin": {"l": 48, "r": 16, "t": 8, "b": 36},
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",

@@ -113,6 +113,9 @@ def upstream_args(config: PureConfig) -> SimpleNamespace:
     values["actor"]["eps_clip_low_high"] = (config.actor.eps_clip, config.actor.eps_clip)
     values["algo"]["kl"]["estimator"] = config.advantage_settings().kl_estimator
     values["rollout"]["vllm_generate_batch_size"] = config.rollout.batch_size
+    # Policy and reference divide their logits by this; the engines sample at `args.pure.rollout.temperature`.
+    if config.log_prob_temperature == "one":
+        values["rollout"]["temperature"] = 1.0
     # Truthy switches upstream's logger on; the key itself is read from the environment by wandb.
     values["logger"]["wandb"]["key"] = (
         "from the environment" if config.logger.wandb.enable else None

@@ -9,8 +9,8 @@ five steps:
 * accuracy: share of answers whose final answer is right (by the checker, also where no answer was given to training);
 * collapse: the first step from which accuracy stays at least 20 points below its highest value so far, to the end of
   the run. A dip that recovers is none;
-* exploitation: the PRM's return is higher at the end than at the step of the highest accuracy, while accuracy has fallen
-  at least 10 points since; it begins at that step.
+* exploitation: the PRM's return is higher at the end than at the step of the highest accuracy, while accuracy has
+  fallen at least 10 points since; it begins at that step.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import tyro
 from examples.tiny_math.checker import check_steps, is_correct
 from examples.tiny_math.problems import parse_problem
 from examples.tiny_math.progress import Progress
+from examples.tiny_math.tokenizer import END_OF_TEXT
 
 SMOOTHING_STEPS = 5
 COLLAPSE_POINTS = 0.20
@@ -103,7 +104,10 @@ def true_quality(answers: Sequence[dict[str, Any]]) -> dict[str, float]:
     for answer in answers:
         problem = parse_problem(answer["prompt"])
         final = is_correct(problem, answer["text"])
-        verdicts = check_steps(problem, answer["steps"])
+        # the last step holds the end-of-text token, since it is a step's terminator
+        verdicts = check_steps(
+            problem, [step.removesuffix(END_OF_TEXT) for step in answer["steps"]]
+        )
         num_final += final
         num_solutions += final and all(verdicts)
         num_right += sum(verdicts)
@@ -184,7 +188,9 @@ def finished_runs(folder: Path, steps: int) -> list[RunHistory]:
         for path in sorted(folder.glob("*-seed*"))
         if RUN_NAME.fullmatch(path.name) and (path / "report.html").is_file()
     ]
-    histories = [read_history(run) for run in Progress("checking every step").track(runs, len(runs))]
+    histories = [
+        read_history(run) for run in Progress("checking every step").track(runs, len(runs))
+    ]
     assert all(history.rows[-1]["step"] == steps for history in histories), "a run of other length"
     return sorted(histories, key=lambda history: (history.setting, history.seed))
 

@@ -97,6 +97,7 @@ def create_rollout_engines(
     enable_prefix_caching: bool,
     full_determinism: bool,
     trust_remote_code: bool,
+    log_probs_at_sampling_temperature: bool,
     placement_group: PlacementGroup,
 ) -> list[ray.actor.ActorHandle]:
     """Start the engines `rollout-0`, `rollout-1`, ...: one GPU each, or `tensor_parallel_size` GPUs each."""
@@ -133,8 +134,10 @@ def create_rollout_engines(
                 full_determinism=full_determinism,
                 bundle_indices=bundles,
                 num_gpus=1,
-                # log-probabilities after temperature and top_p: those of the tokens as they were sampled
-                logprobs_mode="processed_logprobs",
+                # processed: after temperature and top_p, of the tokens as they were sampled; raw: at temperature 1
+                logprobs_mode="processed_logprobs"
+                if log_probs_at_sampling_temperature
+                else "raw_logprobs",
                 max_logprobs=1,
             )
         )

@@ -66,7 +66,7 @@ class PureSamplesGenerator(SamplesGenerator):
         return self._send(
             prompts,
             num_answers=self.args.rollout.n_samples_per_prompt,
-            temperature=self.args.rollout.temperature,
+            temperature=self.args.pure.rollout.temperature,
         )
 
     def _send(

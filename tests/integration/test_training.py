@@ -162,7 +162,12 @@ def test_modes_change_what_the_metrics_show(world: RandomWorld, tmp_path: Path) 
     ):
         folder = tmp_path / mode
         changes = (
-            {"reward__model_name_or_path": "/no/prm"}
+            # sampled at 0.5, log-probabilities at 1: in policy, reference and engine alike
+            {
+                "reward__model_name_or_path": "/no/prm",
+                "rollout__temperature": 0.5,
+                "log_prob_temperature": "one",
+            }
             if mode == "VR"
             else {"credit_assignment": "sum"}
         )
@@ -182,6 +187,7 @@ def test_modes_change_what_the_metrics_show(world: RandomWorld, tmp_path: Path) 
             for line in (folder / "rollouts/step_000001.jsonl").read_text().splitlines()
         ]
         assert ("reward/process_return" in row) == (mode == "PRM")
+        assert row["sync/log_prob_gap"] < 0.03
         if mode == "VR":
             assert all(answer["step_rewards"] is None for answer in answers)
             # all answers of the random policy are wrong: leave-one-out leaves nothing, and open prompts give 0

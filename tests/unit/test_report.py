@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,10 @@ from pure_rlhf.cli.report import main
 from pure_rlhf.report import read_run, write_report
 from pure_rlhf.report_figures import figure_cards, series
 from pure_rlhf.report_panels import PANELS, TIMING_PHASES
+from tests.browser import CHROMIUM, browse
 
 HOSTILE_PROMPT = (
     "What is 2 + 3? <b id=injected>bold</b> </script><script>document.title='hacked'</script>"
-)
-CHROMIUM = next(
-    (
-        found
-        for name in ("chromium", "chromium-browser", "google-chrome")
-        if (found := shutil.which(name))
-    ),
-    None,
 )
 
 
@@ -192,24 +184,6 @@ def test_command_line(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out.strip() == str(run_dir / "report.html")
     assert main([str(run_dir / "nothing")]) == 2
     assert "there is no such directory" in capsys.readouterr().err
-
-
-def browse(page: Path, profile: Path, *options: str) -> str:
-    command = [
-        str(CHROMIUM),
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        f"--user-data-dir={profile}",
-        *options,
-        page.as_uri(),
-    ]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")

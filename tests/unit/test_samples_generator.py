@@ -62,6 +62,15 @@ def test_one_small_request_per_prompt(
         )  # a tokenizer would be a thousand times that
 
 
+def test_log_probabilities_at_one_leave_sampling_as_it_is(engines: list[RecordingEngine]) -> None:
+    strategy = SimpleNamespace(args=upstream_args(PureConfig(log_prob_temperature="one")))
+    generator = PureSamplesGenerator(strategy, None, None, None, engines, max_steps=2)
+    generator._dispatch_prompts_to_vllm(prompts(1), [])
+    (call,) = (call for engine in engines for call in engine.calls)
+    assert call[1]["temperature"] == 0.5
+    assert strategy.args.rollout.temperature == 1.0  # what policy and reference divide by
+
+
 def test_an_answer_keeps_its_tokens_and_its_truncation(generator: PureSamplesGenerator) -> None:
     generator._dispatch_prompts_to_vllm(prompts(2), [])
     experience = generator._process_response_into_experience(

@@ -1,0 +1,145 @@
+"""The comparison of credit assignments: its definitions on hand-made histories, and the page in a browser."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from examples.tiny_math.compare import (
+    RunHistory,
+    collapse_index,
+    exploitation_index,
+    read_history,
+    run_summary,
+    running_mean,
+    steps_to_reach,
+    true_quality,
+)
+from examples.tiny_math.compare_page import outcome, render_comparison
+from tests.browser import CHROMIUM, browse
+
+PROMPT = "Compute 47 + 5 - 8.\n\nPlease reason."
+
+
+def written(*parts: str) -> list[str]:
+    """Steps as they stand in rollouts/: separators at their ends, the end of text at the last."""
+    return [f"{part}\n\n" for part in parts[:-1]] + [f"{parts[-1]}<|endoftext|>"]
+
+
+OPENING = "Let us go from left to right:"
+RIGHT = written(OPENING, "47 + 5 = 52.", "52 - 8 = 44.", "So the answer is \\boxed{44}.")
+SLIP = written(OPENING, "47 + 5 = 53.", "53 - 8 = 45.", "So the answer is \\boxed{45}.")
+GUESS = written("The answer is \\boxed{44}.")
+FACTS = {
+    "steps": 10,
+    "gamma": 0.9,
+    "world": {"parameters": 804480, "settings": {"seed": 0}, "versions": {"torch": "2"}},
+}
+
+
+def answer(steps: list[str]) -> dict[str, object]:
+    text = "".join(steps).removesuffix("<|endoftext|>")
+    return {"prompt": PROMPT, "text": text, "steps": steps}
+
+
+def history(setting: str, accuracy: list[float], returns: list[float], seed: int = 1) -> RunHistory:
+    rows = [
+        {"step": float(n), "accuracy": a, "solutions_right": a, "steps_right": a, "process_return": r,
+         "step_reward": r, "steps_per_answer": 4.0, "response_length": 40.0}
+        for n, (a, r) in enumerate(zip(accuracy, returns, strict=True), start=1)
+    ]  # fmt: skip
+    if setting == "VR":
+        rows = [
+            {k: v for k, v in row.items() if k not in ("process_return", "step_reward")}
+            for row in rows
+        ]
+    return RunHistory(setting, seed, rows, [(0, 0.4), (len(rows), accuracy[-1])], 500)
+
+
+def test_running_mean() -> None:
+    assert running_mean([1.0, 3.0, 5.0, 7.0], 2) == [1.0, 2.0, 4.0, 6.0]
+    assert running_mean([2.0, 4.0]) == [2.0, 3.0]
+
+
+def test_a_collapse_lasts_to_the_end() -> None:
+    assert collapse_index([0.3, 0.9, 0.65, 0.9, 0.6, 0.5]) == 4
+    assert collapse_index([0.3, 0.9, 0.6, 0.5, 0.75]) is None  # recovered
+    assert collapse_index([0.5, 0.45, 0.31]) is None  # 19 points
+    assert collapse_index([0.5, 0.45, 0.30]) == 2  # 20 points
+    assert collapse_index([]) is None
+
+
+def test_exploitation_needs_a_rising_return_and_a_falling_accuracy() -> None:
+    assert exploitation_index([0.3, 0.8, 0.7, 0.6], [0.0, 0.2, 0.3, 0.4]) == 1
+    assert exploitation_index([0.3, 0.8, 0.7, 0.6], [0.0, 0.2, 0.1, 0.1]) is None  # return fell too
+    assert exploitation_index([0.3, 0.8, 0.75], [0.0, 0.2, 0.9]) is None  # 5 points
+
+
+def test_true_quality_by_hand() -> None:
+    # right: 4 of 4 steps; slip: the first of 4; guess: right by luck, but no step is
+    found = true_quality([answer(RIGHT), answer(SLIP), answer(GUESS)])
+    assert found["accuracy"] == pytest.approx(2 / 3)
+    assert found["solutions_right"] == pytest.approx(
+        2 / 3
+    )  # a lone right answer is right in its one step
+    assert found["steps_right"] == pytest.approx((4 + 1 + 1) / 9)
+
+
+def test_read_history_of_a_run_directory(tmp_path: Path) -> None:
+    run = tmp_path / "PRM-sum-seed3"
+    (run / "rollouts").mkdir(parents=True)
+    lines = []
+    for step in (1, 2):
+        text = json.dumps(answer(RIGHT if step == 2 else SLIP)) + "\n"
+        (run / "rollouts" / f"step_{step:06d}.jsonl").write_text(text)
+        lines.append(json.dumps({"step": step, "reward/process_return": float(step)}) + "\n")
+    (run / "metrics.jsonl").write_text("".join(lines))
+    evaluation = {
+        "before": {"pass@1": 0.4, "n": 500},
+        "step 1": {"pass@1": 0.5},
+        "after": {"pass@1": 0.9},
+    }
+    (run / "evaluation.json").write_text(json.dumps(evaluation))
+    found = read_history(run)
+    assert (found.setting, found.seed, found.num_greedy) == ("PRM sum", 3, 500)
+    assert found.column("accuracy") == [0.0, 1.0] and found.column("process_return") == [1.0, 2.0]
+    assert found.greedy == [(0, 0.4), (1, 0.5), (2, 0.9)]
+
+
+def test_summary_and_steps_to_reach() -> None:
+    run = history("PRM sum", [0.5] * 5 + [0.9] * 10 + [0.2] * 10, list(range(25)))
+    summary = run_summary(run)
+    assert summary["accuracy_peak"] == pytest.approx(0.9) and summary["accuracy_peak_step"] == 10
+    # the mean of the last five first falls 20 points below 0.9 with two steps at 0.2: step 17
+    assert summary["collapse_step"] == 17 and summary["exploitation_step"] == 10
+    assert steps_to_reach([run], 0.89) == 10 and steps_to_reach([run], 0.95) is None
+
+
+def test_outcome_counts_the_runs() -> None:
+    bad = history("PRM sum", [0.5] * 5 + [0.9] * 10 + [0.2] * 10, list(range(25)))
+    good = history("VR", [0.5] * 5 + [0.9] * 20, [0.0] * 25)
+    lines = outcome({"PRM sum": [bad], "VR": [good]}, [run_summary(bad), run_summary(good)])
+    assert "PRM sum 1 of 1 (at step 17)" in lines[0]
+    assert "PRM sum 1 of 1 (at step 10)" in lines[1]
+    assert "PRM sum 20.0%" in lines[2] and "Highest: VR" in lines[2]
+    # the means of five that end at steps 9 and 10 are 82 % and 90 %; asked is 95 % of 90 %
+    assert "PRM sum 10 (100% of VR's), VR 10." in lines[3]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+def test_the_page_draws_in_a_browser(tmp_path: Path) -> None:
+    runs = [
+        history(name, [0.5] * 5 + [0.8] * 5, [0.1 * n for n in range(10)], seed)
+        for name in ("PRM softmin", "PRM sum", "VR")
+        for seed in (1, 2)
+    ]
+    page = tmp_path / "comparison.html"
+    page.write_text(
+        render_comparison(runs, [run_summary(run) for run in runs], FACTS), encoding="utf-8"
+    )
+    document = browse(page, tmp_path / "profile", "--virtual-time-budget=8000", "--dump-dom")
+    # five curves, and a picture of belief for each setting with a PRM
+    assert document.count('class="main-svg"') >= 7
+    assert "PRM sum: what the PRM sees" in document
