@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pure_rlhf.algorithm.alarms import AlarmThresholds
 from pure_rlhf.types import AdvantageSettings, convention_settings
 
 DEFAULT_INPUT_TEMPLATE = (
@@ -239,6 +240,15 @@ class LoggerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AlarmConfig(AlarmThresholds):
+    """Alarms on collapse and reward hacking (docs/metrics.md)."""
+
+    action: Literal["off", "warn", "stop"] = "warn"
+    """warn: one line in the terminal and in alarms.jsonl; stop: also end the run after the step, with the last
+    checkpoint before the alarm's window named."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PureConfig:
     """Train a language model with PURE: process rewards in min-form, verifiable rewards, or both."""
 
@@ -307,6 +317,7 @@ class PureConfig:
     eval: EvalConfig = field(default_factory=EvalConfig)
     ckpt: CheckpointConfig = field(default_factory=CheckpointConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
+    alarm: AlarmConfig = field(default_factory=AlarmConfig)
 
     @property
     def uses_prm(self) -> bool:

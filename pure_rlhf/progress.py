@@ -37,6 +37,15 @@ def describe(metrics: dict[str, float]) -> str:
     )
 
 
+def describe_alarm(alarm: dict[str, Any]) -> str:
+    """One line for a person, with what to go back to."""
+    good = alarm["good_checkpoint"]
+    remedy = (
+        f"last checkpoint before it: {good}" if good else "no checkpoint from before it is kept"
+    )
+    return f"ALARM {alarm['kind']} at step {alarm['step']}: {alarm['message']}; {remedy}"
+
+
 def follow(trainer: Any, result: ray.ObjectRef) -> Any:
     """Show the trainer's progress until `result` is there; returns it (or raises the worker's error)."""
     console = Console(file=sys.stdout)
@@ -51,8 +60,12 @@ def follow(trainer: Any, result: ray.ObjectRef) -> Any:
     )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("starting", total=None)
+        num_shown = 0
         while not ray.wait([result], timeout=POLL_SECONDS)[0]:
             state = _state(trainer)
+            for alarm in state["alarms"][num_shown:]:
+                progress.console.print(describe_alarm(alarm), style="bold red")
+            num_shown = len(state["alarms"])
             line = f"{state['phase']}  {describe(state['metrics'])}"
             progress.update(
                 task, description=line, completed=state["step"], total=state["max_steps"]
@@ -62,10 +75,14 @@ def follow(trainer: Any, result: ray.ObjectRef) -> Any:
 
 def _follow_plainly(trainer: Any, result: ray.ObjectRef) -> Any:
     last: tuple[str, int] = ("", -1)
+    num_shown = 0
     done = False
     while not done:
         done = bool(ray.wait([result], timeout=POLL_SECONDS)[0])
         state = _state(trainer) if not done else _last_state(trainer, result)
+        for alarm in state["alarms"][num_shown:]:
+            print(describe_alarm(alarm), flush=True)
+        num_shown = len(state["alarms"])
         if (state["phase"], state["step"]) != last:
             last = (state["phase"], state["step"])
             line = f"[{state['phase']}] step {state['step']}/{state['max_steps']}  {describe(state['metrics'])}"

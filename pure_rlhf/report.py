@@ -1,6 +1,6 @@
 """report.html from a run directory: self-contained, no network, made from whatever is there.
 
-Reads `config.json`, `metrics.jsonl`, `evaluation.json`, `rollouts/` and, where the run made its own
+Reads `config.json`, `metrics.jsonl`, `alarms.jsonl`, `evaluation.json`, `rollouts/` and, where the run made its own
 PRM, `world/**/prm_evaluation.json`. A file that is missing or half-written is named in the page and
 costs only its part. `report_figures.py` draws the curves, `report_page.py` holds the page.
 """
@@ -29,6 +29,7 @@ class RunRecord:
     evaluation: dict[str, dict[str, Any]] = field(default_factory=dict)
     prm_evaluations: dict[str, Any] = field(default_factory=dict)
     rollouts: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    alarms: list[dict[str, Any]] = field(default_factory=list)  # kind, step, message
     notes: list[str] = field(default_factory=list)
 
 
@@ -46,9 +47,10 @@ def write_report(run_dir: str | Path) -> Path:
         name=record.name,
         facts=run_facts(record),
         notes=record.notes,
+        alarms=record.alarms,
         evaluation=record.evaluation,
         prm_evaluations=record.prm_evaluations,
-        cards=figure_cards(record.metrics, record.evaluation),
+        cards=figure_cards(record.metrics, record.evaluation, record.alarms),
         rollouts=record.rollouts,
     )
     target = path / "report.html"
@@ -65,6 +67,10 @@ def read_run(path: Path) -> RunRecord:
     rows = _read_lines(path / "metrics.jsonl", record.notes)
     by_step = {row["step"]: row for row in rows if isinstance(row.get("step"), int)}
     record.metrics = [by_step[step] for step in sorted(by_step)]
+    if (path / "alarms.jsonl").exists():
+        wanted = {"kind", "step", "message"}
+        rows = _read_lines(path / "alarms.jsonl", record.notes)
+        record.alarms = [row for row in rows if wanted <= row.keys()]
     evaluation = _read_object(path / "evaluation.json", record.notes)
     record.evaluation = {
         when: result

@@ -26,9 +26,11 @@ Point = tuple[float, float]  # step, value
 
 
 def figure_cards(
-    metrics: Sequence[dict[str, Any]], evaluation: dict[str, dict[str, Any]]
+    metrics: Sequence[dict[str, Any]],
+    evaluation: dict[str, dict[str, Any]],
+    alarms: Sequence[dict[str, Any]] = (),
 ) -> list[tuple[str, str, str]]:
-    """(title, caption as HTML, figure as Plotly JSON) of every card that has data."""
+    """(title, caption as HTML, figure as Plotly JSON) of every card that has data; alarms are marked in all."""
     cards = []
     accuracy = _accuracy_figure(metrics, evaluation)
     if accuracy is not None:
@@ -36,16 +38,26 @@ def figure_cards(
             "Training: correct final answers among the verified samples. "
             "Held-out: greedy pass@1, 95 % interval."
         )
-        cards.append(("Accuracy", text, accuracy.to_json()))
+        cards.append(("Accuracy", text, _mark(accuracy, alarms).to_json()))
     for panel in PANELS:
         figure = _panel_figure(panel, metrics)
         if figure is not None:
-            cards.append((panel.title, _caption(panel, metrics), figure.to_json()))
+            cards.append((panel.title, _caption(panel, metrics), _mark(figure, alarms).to_json()))
     timing = _timing_figure(metrics)
     if timing is not None:
         text = "Wall-clock time of a step by phase; <i>other</i> is what no phase claims."
-        cards.append(("Time per phase", text, timing.to_json()))
+        cards.append(("Time per phase", text, _mark(timing, alarms).to_json()))
     return cards
+
+
+def _mark(figure: go.Figure, alarms: Sequence[dict[str, Any]]) -> go.Figure:
+    for alarm in alarms:
+        figure.add_vline(
+            x=alarm["step"],
+            line={"color": "#b83a44", "width": 1, "dash": "dot"},
+            annotation={"text": html.escape(alarm["kind"]), "textangle": -90, "font_size": 9},
+        )
+    return figure
 
 
 def series(metrics: Sequence[dict[str, Any]], key: str) -> list[Point]:

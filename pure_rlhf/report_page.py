@@ -28,6 +28,7 @@ def render_page(
     name: str,
     facts: list[tuple[str, str]],
     notes: list[str],
+    alarms: list[dict[str, Any]],
     evaluation: dict[str, dict[str, Any]],
     prm_evaluations: dict[str, Any],
     cards: list[tuple[str, str, str]],
@@ -41,6 +42,7 @@ def render_page(
 <style>{STYLE}</style></head><body>
 <header><p class="kind">PURE training run</p><h1>{_escape(name)}</h1>{_facts(facts)}</header>
 <main>
+{_alarms(alarms)}
 {_notes(notes)}
 {_hero(evaluation)}
 {_evaluation_table(evaluation)}
@@ -49,7 +51,7 @@ def render_page(
 {_reader(rollouts)}
 </main>
 <script>{get_plotlyjs()}</script>
-<script>const FIGURES = [{figures}]; const ROLLOUTS = {_embed(rollouts)};</script>
+<script>const FIGURES = [{figures}]; const ROLLOUTS = {embed(rollouts)};</script>
 <script>{_SCRIPT}</script>
 </body></html>
 """
@@ -58,6 +60,15 @@ def render_page(
 def _facts(facts: list[tuple[str, str]]) -> str:
     items = "".join(f"<div><dt>{_escape(k)}</dt><dd>{_escape(v)}</dd></div>" for k, v in facts)
     return f"<dl>{items}</dl>"
+
+
+def _alarms(alarms: list[dict[str, Any]]) -> str:
+    items = "".join(
+        f"<li><b>{_escape(alarm['kind'])}</b> at step {_escape(alarm['step'])}: {_escape(alarm['message'])}; "
+        f"{_escape(alarm.get('good_checkpoint') or 'no checkpoint from before it')}</li>"
+        for alarm in alarms
+    )
+    return f"<aside class='notes alarms'><b>Alarms</b><ul>{items}</ul></aside>" if alarms else ""
 
 
 def _notes(notes: list[str]) -> str:
@@ -150,7 +161,7 @@ def _reader(rollouts: dict[int, list[dict[str, Any]]]) -> str:
 <div id=answers></div></section>"""
 
 
-def _embed(value: Any) -> str:
+def embed(value: Any) -> str:
     """JSON that can stand inside a script element, whatever text it holds."""
     return _embed_json(json.dumps(value, ensure_ascii=False))
 
@@ -178,6 +189,7 @@ main{max-width:1288px;margin:0 auto;padding:22px 24px 80px}
 section{margin:0 0 34px}
 h2{font-size:20px;margin:0 0 12px} h3{font-size:15px;margin:0}
 .notes{background:#fff8e6;border:1px solid #f0d894;border-radius:10px;padding:10px 16px;margin:0 0 20px}
+.alarms{background:#fdecec;border-color:#e3a4a8}
 .notes ul{margin:4px 0 0;padding-left:20px}
 .hero{display:flex;flex-wrap:wrap;align-items:baseline;gap:12px 34px;background:var(--card);border:1px solid var(--line);
 border-radius:14px;padding:18px 26px}

@@ -93,6 +93,17 @@ PANELS = (
         share=True,
     ),
     Panel(
+        "Repetition",
+        (
+            ("rollout/repetition", "repeated 8-grams"),
+            ("rollout/high_repetition_frac", "repetitive answers"),
+            ("rollout/high_repetition_frac_correct", "of the correct"),
+            ("rollout/high_repetition_frac_wrong", "of the wrong"),
+        ),
+        left_unit="share",
+        share=True,
+    ),
+    Panel(
         "Policy update",
         (("policy/loss", "loss"), ("policy/clip_ratio", "clipped tokens")),
         (("policy/grad_norm", "gradient norm"),),

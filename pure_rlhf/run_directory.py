@@ -2,6 +2,7 @@
 
 config.json               resolved configuration, package versions, git commit, seed
 metrics.jsonl             one flat object a step, with `step` and `wall_seconds`
+alarms.jsonl              one object for each alarm: kind, step, message, good_checkpoint; absent where none was raised
 rollouts/step_NNNNNN.jsonl  some answers of the step with their steps and rewards
 evaluation.json           {"before": {"pass@1", "n", "ci95"}, "after": {...}}
 report.html               made from the above (report.py)
@@ -79,26 +80,39 @@ class RunDirectory:
         with self.metrics_path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
-    def rewind(self, step: int) -> None:
-        """Forget metrics and rollouts after `step`: a resumed run writes them again."""
+    def write_alarm(self, alarm: dict[str, Any]) -> None:
+        """Append one alarm."""
+        with (self.path / "alarms.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(alarm) + "\n")
+
+    def last_checkpoint(self, step: int) -> str | None:
+        """Folder of the newest checkpoint that was written at or before `step`, relative to the run; None if none."""
+        found = [
+            (int(folder.name.removeprefix("global_step")), folder)
+            for folder in self.path.glob("checkpoints/_actor/global_step*")
+        ]
+        good = [(at, folder) for at, folder in found if at <= step]
+        return str(max(good)[1].relative_to(self.path)) if good else None
+
+    def rewind(self, step: int) -> list[dict[str, Any]]:
+        """Forget metrics, alarms and rollouts after `step`: a resumed run writes them again.
+
+        Returns the rows of metrics.jsonl that are kept.
+        """
         if not self.metrics_path.exists():
-            return
-        kept = []
-        for line in self.metrics_path.read_text(encoding="utf-8").splitlines():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                break  # torn last line of a killed run
-            if row["step"] <= step:
-                kept.append(row)
-        self.metrics_path.write_text(
-            "".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8"
-        )
+            return []
+        alarms = self.path / "alarms.jsonl"
+        if alarms.exists():
+            earlier = [alarm for alarm in _read_rows(alarms) if alarm["step"] <= step]
+            alarms.write_text(_as_lines(earlier), encoding="utf-8")
+        kept = [row for row in _read_rows(self.metrics_path) if row["step"] <= step]
+        self.metrics_path.write_text(_as_lines(kept), encoding="utf-8")
         if kept:
             self._start -= kept[-1]["wall_seconds"]
         for path in self.path.glob("rollouts/step_*.jsonl"):
             if int(path.stem.removeprefix("step_")) > step:
                 path.unlink()
+        return kept
 
     def write_rollouts(self, step: int, records: list[dict[str, Any]]) -> None:
         folder = self.path / "rollouts"
@@ -114,6 +128,21 @@ class RunDirectory:
     def write_evaluation(self, when: str, result: dict[str, Any]) -> None:
         """Record a result under "before", "after" or "step N"."""
         _write_json(self.evaluation_path, {**self.read_evaluation(), when: result})
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSONL file, up to the torn last line of a killed run."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def _as_lines(rows: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
 
 
 def _write_json(path: Path, value: Any) -> None:

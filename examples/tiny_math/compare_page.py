@@ -26,10 +26,10 @@ from examples.tiny_math.compare import (
 from pure_rlhf.report_figures import COLORS, empty_figure
 from pure_rlhf.report_page import STYLE
 
-SETTINGS = (
+SETTINGS: tuple[str, ...] = (
     "PRM softmin", "PRM sum", "PRM gamma_decay", "PRMVR softmin", "PRMVR sum", "PRMVR gamma_decay", "VR",
 )  # fmt: skip
-COLOR_OF = dict(
+COLOR_OF: dict[str, str] = dict(
     zip(SETTINGS, [*COLORS[:3], COLORS[0], COLORS[1], COLORS[2], "#1f2a37"], strict=True)
 )
 Histories = dict[str, list[RunHistory]]
@@ -60,7 +60,7 @@ def render_comparison(
         f'<div class="plot" id="plot-{index}"></div></figure>'
         for index, (title, _) in enumerate(cards)
     )
-    data = ",".join(figure.to_json() for _, figure in cards)
+    data = ",".join(str(figure.to_json()) for _, figure in cards)
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>Credit assignments compared · PURE</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">

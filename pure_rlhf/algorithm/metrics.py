@@ -15,9 +15,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from pure_rlhf.types import StepSpans
+
+REPETITION_NGRAM = 8
+HIGH_REPETITION = 0.5
 
 Reduction = Literal["token", "step", "sample", "group", "last"]
 
@@ -85,6 +89,19 @@ _DECLARED = [
            "length of the wrong answers", "far above the correct"),
     Metric("rollout/truncated_frac", "sample", "0 to 1",
            "share of answers cut by the length limit", "rises"),
+    Metric("rollout/repetition", "sample", "0 to 1",
+           "share of the 8-grams of an answer that stood in it before (rep-8 of Welleck et al., "
+           "arXiv 1908.04319)", "rises: the policy repeats itself"),
+    Metric("rollout/high_repetition_frac", "sample", "0 to 1",
+           "share of answers whose repetition is above one half", "not 0: collapse is near"),
+    Metric("rollout/high_repetition_frac_correct", "sample", "0 to 1",
+           "the same among the correct answers",
+           "not 0: answers count as correct although they repeat themselves; the paper's run "
+           "collapsed within 5 steps of it"),
+    Metric("rollout/high_repetition_frac_wrong", "sample", "0 to 1",
+           "the same among the wrong answers", "rises"),
+    Metric("alarm/raised", "last", "alarms",
+           "alarms that began at this step (alarms.jsonl says which)", "not 0"),
     Metric("policy/kl_reference", "token", "nats", "KL of the policy to the reference", "explodes"),
     Metric("policy/loss", "last", "", "PPO loss", "diverges"),
     Metric("policy/clip_ratio", "last", "0 to 1",
@@ -156,6 +173,7 @@ def rollout_metrics(
     policy_log_probs_BA: Tensor | None,
     engine_log_probs_BA: Tensor | None,
     group_size: int,
+    answer_ids_BA: Tensor | None = None,
 ) -> dict[str, float]:
     """The metrics of one step's answers; a metric without data is left out, none is ever NaN.
 
@@ -164,6 +182,7 @@ def rollout_metrics(
         verifiable_reward_B: 0 or 1; NaN where the prompt has no known answer.
         response_length_B: tokens. truncated_B: bool.
         group_size: answers per prompt; the answers to one prompt are contiguous.
+        answer_ids_BA: the tokens that `action_mask_BA` marks, for the repetition metrics.
 
     Example: returns [0.5, -0.5] with verifiable rewards [1, NaN] give an accuracy of 1.0, an
     answered share of 0.5 and an agreement of 1.0.
@@ -182,6 +201,8 @@ def rollout_metrics(
         "rollout/truncated_frac": _mean(truncated_B.float()),
         "policy/kl_reference": None if kl_BA is None else _mean(kl_BA, action_mask_BA),
     }
+    if answer_ids_BA is not None:
+        found |= _repetition_metrics(answer_ids_BA, action_mask_BA, verifiable_reward_B)
     found |= _step_metrics(steps, step_rewards_BS)
     found |= _reward_metrics(process_return_B, verifiable_reward_B)
     found |= _group_metrics(process_return_B, verifiable_reward_B, group_size)
@@ -192,6 +213,43 @@ def rollout_metrics(
         found["sync/log_prob_gap_max"] = gaps.max().item() if len(gaps) else None
     return {
         key: value for key, value in found.items() if value is not None and math.isfinite(value)
+    }
+
+
+def repetition_score(ids_BA: Tensor, mask_BA: Tensor, ngram: int = REPETITION_NGRAM) -> Tensor:
+    """Share of the n-grams of each answer that stood in it before, in [0, 1]; 0 for fewer than n tokens.
+
+    rep-n = 1 - distinct n-grams / n-grams (Welleck et al. 2020, arXiv 1908.04319), by hashing and sorting:
+    O(A log A) for an answer, all answers at once. The marked tokens of a row are contiguous.
+
+    Example (n = 2): the answer `5 6 5 6 5` has the 2-grams 56, 65, 56, 65: score 0.5.
+    """
+    batch_size, width = ids_BA.shape
+    if width < ngram:
+        return torch.zeros(batch_size)
+    # A random polynomial modulo 2**64: two different n-grams of an answer share a hash about never.
+    factors = torch.tensor([pow(0x9E3779B97F4A7C15, n + 1, 2**63) for n in range(ngram)])
+    windows_BWN = ids_BA.long().unfold(1, ngram, 1)
+    is_inside_BW = mask_BA.bool().unfold(1, ngram, 1).all(-1)
+    outside = torch.iinfo(torch.int64).max
+    hashes_BW = (windows_BWN * factors).sum(-1).masked_fill(~is_inside_BW, outside).sort(-1).values
+    is_new_BW = torch.ones_like(hashes_BW, dtype=torch.bool)
+    is_new_BW[:, 1:] = hashes_BW[:, 1:] != hashes_BW[:, :-1]
+    num_distinct_B = (is_new_BW & (hashes_BW != outside)).sum(-1)
+    num_ngrams_B = is_inside_BW.sum(-1)
+    return 1 - (num_distinct_B / num_ngrams_B.clamp(min=1)).masked_fill(num_ngrams_B == 0, 1.0)
+
+
+def _repetition_metrics(
+    ids_BA: Tensor, mask_BA: Tensor, verifiable_reward_B: Tensor
+) -> dict[str, float | None]:
+    score_B = repetition_score(ids_BA, mask_BA)
+    is_high_B = (score_B > HIGH_REPETITION).float()
+    return {
+        "rollout/repetition": _mean(score_B),
+        "rollout/high_repetition_frac": _mean(is_high_B),
+        "rollout/high_repetition_frac_correct": _mean(is_high_B, verifiable_reward_B == 1),
+        "rollout/high_repetition_frac_wrong": _mean(is_high_B, verifiable_reward_B == 0),
     }
 
 

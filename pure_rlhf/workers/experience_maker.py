@@ -185,6 +185,7 @@ class PureExperienceMaker(RemoteExperienceMaker):
             policy_log_probs_BA=_gather(experiences, "action_log_probs", shape),
             engine_log_probs_BA=batch.rollout_log_probs,
             group_size=self.settings.group_size,
+            answer_ids_BA=batch.sequences[:, 1:],
         )
         self.metrics |= self.verifier.drain_counters()
         self.rollout_records = []

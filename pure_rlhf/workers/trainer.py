@@ -6,6 +6,7 @@ is what a run leaves behind (`metrics.jsonl`, `rollouts/`, `evaluation.json`) an
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import time
@@ -17,6 +18,7 @@ from openrlhf.utils.utils import get_tokenizer
 from scipy.stats import binomtest
 from transformers import GenerationConfig
 
+from pure_rlhf.algorithm.alarms import find_alarms
 from pure_rlhf.algorithm.metrics import check_declared
 from pure_rlhf.algorithm.prm_scoring import single_separator_id
 from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
@@ -107,7 +109,9 @@ class PureTrainer(undecorated(PPOTrainer)):
             "step": 0,
             "max_steps": self.max_steps,
             "metrics": {},
+            "alarms": [],
         }
+        self.history: list[dict[str, float]] = []  # rows of metrics.jsonl, for the alarms
 
     def progress(self) -> dict[str, Any]:
         """What the run is doing: phase, step, max_steps, and the metrics of the last step."""
@@ -116,7 +120,7 @@ class PureTrainer(undecorated(PPOTrainer)):
     def init_checkpoint_states(self) -> dict[str, Any]:
         states = super().init_checkpoint_states()
         self.samples_generator.steps_left -= states["global_step"]
-        self.run.rewind(states["global_step"])
+        self.history = self.run.rewind(states["global_step"])
         return states
 
     def run_training(self) -> dict[str, Any]:
@@ -156,10 +160,27 @@ class PureTrainer(undecorated(PPOTrainer)):
         metrics["data/prompts_dropped"] = float(self.num_dropped)
         metrics["timing/step"] = time.perf_counter() - self.step_start
         self.step_start = time.perf_counter()
+        metrics["alarm/raised"] = float(self.watch({"step": global_step, **metrics}))
         check_declared(metrics)
         self.run.write_metrics(global_step, metrics)
         self.state = {**self.state, "step": global_step, "metrics": metrics}
         super().save_logs_and_checkpoints(global_step, metrics, client_states)
+
+    def watch(self, row: dict[str, float]) -> int:
+        """Raise the alarms that begin at this step; returns how many. `--alarm.action stop` makes it the last."""
+        settings = self.config.alarm
+        if settings.action == "off":
+            return 0
+        self.history.append(row)
+        alarms = find_alarms(self.history, settings)
+        for alarm in alarms:
+            good = alarm.step - settings.window
+            record = dataclasses.asdict(alarm) | {"good_checkpoint": self.run.last_checkpoint(good)}
+            self.run.write_alarm(record)
+            self.state = {**self.state, "alarms": [*self.state["alarms"], record]}
+        if alarms and settings.action == "stop":
+            self.samples_generator.steps_left = 0
+        return len(alarms)
 
     def evaluate(self, global_step: int, **generate_kwargs: Any) -> dict[str, float]:
         """Upstream's hook of `--eval.steps`: greedy pass@1 on the held-out problems."""

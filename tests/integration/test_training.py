@@ -169,10 +169,18 @@ def test_modes_change_what_the_metrics_show(world: RandomWorld, tmp_path: Path) 
                 "log_prob_temperature": "one",
             }
             if mode == "VR"
-            else {"credit_assignment": "sum"}
+            # the random policy never writes a box: an alarm at the second step, which is then the last
+            else {
+                "credit_assignment": "sum",
+                "max_steps": 5,
+                "alarm__window": 1,
+                "alarm__action": "stop",
+            }
         )
         with Run(
-            world.flags(folder, reward_mode=mode, max_steps=1, ckpt__save_steps=-1, **changes)
+            world.flags(
+                folder, **({"reward_mode": mode, "max_steps": 1, "ckpt__save_steps": -1} | changes)
+            )
         ) as run:
             if expected:
                 run.wait_for(
@@ -181,6 +189,8 @@ def test_modes_change_what_the_metrics_show(world: RandomWorld, tmp_path: Path) 
                 )
                 assert run.actor_names().keys() <= expected
             assert run.wait() == 0, run.text[-6000:]
+            assert ("ALARM only_thinking at step 2" in run.text) == (mode == "PRM")
+        assert len(metrics(folder)) == (2 if mode == "PRM" else 1)
         row = metrics(folder)[0]
         answers = [
             json.loads(line)

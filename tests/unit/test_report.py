@@ -67,6 +67,8 @@ def run_dir(tmp_path: Path) -> Path:
     (run / "evaluation.json").write_text(json.dumps(evaluation))
     for step in (1, 2, 3):
         write_lines(run / "rollouts" / f"step_{step:06d}.jsonl", answers(step))
+    alarm = {"kind": "kl", "step": 2, "message": "KL <b>2.00</b>", "good_checkpoint": None}
+    write_lines(run / "alarms.jsonl", [alarm])
     stages = run / "world" / "prm" / "prm_evaluation.json"
     stages.parent.mkdir(parents=True)
     stages.write_text(json.dumps({"stage 2": {"f1": 0.79123}}))
@@ -177,6 +179,16 @@ def test_series_skips_missing_and_non_finite_values() -> None:
         {"step": 4, "a": None},
     ]
     assert series(rows, "a") == [(1, 0.5)]
+
+
+def test_alarms_are_listed_and_marked_in_every_curve(run_dir: Path) -> None:
+    body = visible(write_report(run_dir).read_text())
+    assert "<b>kl</b> at step 2: KL &lt;b&gt;2.00&lt;/b&gt;; no checkpoint from before it" in body
+    record = read_run(run_dir)
+    for _, _, figure in figure_cards(record.metrics, record.evaluation, record.alarms):
+        assert [shape["x0"] for shape in json.loads(figure)["layout"]["shapes"]] == [2]
+    (run_dir / "alarms.jsonl").unlink()
+    assert "Alarms" not in visible(write_report(run_dir).read_text())
 
 
 def test_command_line(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from pure_rlhf.algorithm.metrics import METRICS, check_declared, rollout_metrics
+from pure_rlhf.algorithm.metrics import METRICS, check_declared, repetition_score, rollout_metrics
 from pure_rlhf.types import StepSpans
 
 NAN = math.nan
@@ -165,3 +165,23 @@ def test_table_is_complete() -> None:
         assert key == metric.key
         assert metric.meaning and metric.bad_sign
         assert "/" in key
+
+
+def test_repetition_by_hand() -> None:
+    ids = torch.tensor([[9, 5, 6, 5, 6, 5, 0], [1, 2, 3, 4, 5, 6, 7], [3, 3, 3, 3, 3, 3, 3]])
+    mask = torch.tensor([[0, 1, 1, 1, 1, 1, 0], [1] * 7, [0, 0, 0, 0, 0, 0, 1]])
+    # 56 65 56 65: two of four are new; no 2-gram twice; one token has no 2-gram
+    assert repetition_score(ids, mask, 2).tolist() == [0.5, 0.0, 0.0]
+    assert repetition_score(ids[:, :1], mask[:, :1], 2).tolist() == [0.0, 0.0, 0.0]
+
+
+def test_repetition_agrees_with_counting() -> None:
+    generator = torch.Generator().manual_seed(3)
+    ids = torch.randint(0, 3, (20, 60), generator=generator)
+    lengths = torch.randint(1, 61, (20,), generator=generator)
+    mask = torch.arange(60) < lengths[:, None]
+    expected = []
+    for row, length in zip(ids.tolist(), lengths.tolist(), strict=True):
+        grams = [tuple(row[at : at + 4]) for at in range(length - 3)]
+        expected.append(1 - len(set(grams)) / len(grams) if grams else 0.0)
+    assert repetition_score(ids, mask, 4).tolist() == pytest.approx(expected)

@@ -1,0 +1,104 @@
+"""Alarms on synthesised histories: each kind is named, healthy runs are silent, and each begins once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pure_rlhf.algorithm.alarms import DETECTORS, AlarmThresholds, find_alarms
+from pure_rlhf.cli.describe_metrics import metrics_page
+
+SHORT = AlarmThresholds(window=3)
+HEALTHY = {
+    "reward/no_answer_frac": 0.05,
+    "pure/single_step_frac": 0.1,
+    "pure/tokens_per_step": 20.0,
+    "rollout/response_length": 100.0,
+    "rollout/high_repetition_frac": 0.0,
+    "reward/verifiable_accuracy": 0.6,
+    "reward/process_return": 0.1,
+    "policy/kl_reference": 0.01,
+    "policy/clip_ratio": 0.02,
+}
+COLLAPSED = {
+    "only_thinking": {"reward/no_answer_frac": 0.9},
+    "one_step": {"pure/single_step_frac": 0.8, "pure/tokens_per_step": 200.0},
+    "zero_step": {"rollout/response_length": 6.0},
+    "repetition": {"rollout/high_repetition_frac": 0.7},
+    "reward_hacking": {"reward/verifiable_accuracy": 0.2, "reward/process_return": 0.8},
+    "kl": {"policy/kl_reference": 2.0},
+    "ratio": {"policy/clip_ratio": 0.6},
+}
+
+
+def history(healthy: int, then: dict[str, float], collapsed: int) -> list[dict[str, float]]:
+    rows = [HEALTHY] * healthy + [HEALTHY | then] * collapsed
+    return [{"step": n, **row} for n, row in enumerate(rows, start=1)]
+
+
+def raised(
+    rows: list[dict[str, float]], thresholds: AlarmThresholds = SHORT
+) -> list[tuple[str, int]]:
+    """What a run would have raised, step by step."""
+    return [
+        (alarm.kind, alarm.step)
+        for end in range(1, len(rows) + 1)
+        for alarm in find_alarms(rows[:end], thresholds)
+    ]
+
+
+@pytest.mark.parametrize("kind", [detector.kind for detector in DETECTORS])
+def test_each_collapse_is_named_once_within_a_window(kind: str) -> None:
+    found = raised(history(10, COLLAPSED[kind], 8))
+    assert [name for name, _ in found] == [kind]
+    assert 10 < found[0][1] <= 10 + SHORT.window
+
+
+def test_a_healthy_run_is_silent() -> None:
+    assert raised(history(40, {}, 0)) == []
+
+
+def test_improvement_is_no_alarm() -> None:
+    better = {
+        "reward/verifiable_accuracy": 0.95,
+        "reward/process_return": 0.9,
+        "pure/single_step_frac": 0.0,
+        "rollout/response_length": 300.0,
+    }
+    assert raised(history(10, better, 10)) == []
+
+
+def test_accuracy_that_falls_with_the_return_is_no_hacking() -> None:
+    worse = {"reward/verifiable_accuracy": 0.2, "reward/process_return": -0.5}
+    assert raised(history(10, worse, 10)) == []
+
+
+def test_short_answers_in_one_step_are_no_giant_step() -> None:
+    assert (
+        raised(history(10, {"pure/single_step_frac": 0.9, "pure/tokens_per_step": 5.0}, 10)) == []
+    )
+
+
+def test_modes_without_a_metric_are_silent() -> None:
+    rows = [{"step": n, "rollout/response_length": 50.0} for n in range(1, 30)]
+    assert raised(rows) == []
+    assert find_alarms([], SHORT) == []
+
+
+def test_an_alarm_that_ends_may_begin_again() -> None:
+    rows = (
+        [HEALTHY] * 8
+        + [HEALTHY | COLLAPSED["kl"]] * 4
+        + [HEALTHY] * 6
+        + [HEALTHY | COLLAPSED["kl"]] * 4
+    )
+    found = raised([{"step": n, **row} for n, row in enumerate(rows, start=1)])
+    assert [kind for kind, _ in found] == ["kl", "kl"]
+
+
+def test_the_docs_page_is_up_to_date() -> None:
+    page = Path(__file__).parents[3] / "docs" / "metrics.md"
+    assert page.read_text(encoding="utf-8") == metrics_page(), (
+        "run: python -m pure_rlhf.cli.describe_metrics > docs/metrics.md"
+    )
