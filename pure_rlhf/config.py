@@ -275,6 +275,10 @@ class PureConfig:
     """What a wrong and a right answer earn."""
     verifiable_reward_baseline: Literal["scalar", "shared"] | None = None
     """scalar: centred in its group by itself; shared: under the baseline of the process rewards."""
+    length_penalty_coef: float = 0.0
+    """Soft penalty of answers that come near --rollout.max_new_tokens (DAPO, arXiv 2503.14476, eq. 13); 0: none."""
+    length_penalty_buffer: int = 0
+    """Tokens before the limit in which the penalty grows from 0 to --length_penalty_coef."""
     kl_baselined: bool | None = None
     """Whether the KL penalty is under the baseline too."""
     log_prob_temperature: Literal["sampling", "one"] = "sampling"
@@ -363,6 +367,8 @@ class PureConfig:
             verifiable_reward_coef=self.verifiable_reward_coef,
             estimator=self.advantage_estimator,
             baseline_length=self.rollout.max_new_tokens,
+            length_penalty_coef=self.length_penalty_coef,
+            length_penalty_buffer=self.length_penalty_buffer,
             kl_coef=self.algo.kl.init_coef,
         )
 

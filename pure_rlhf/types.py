@@ -83,7 +83,11 @@ class AdvantageSettings:
     """What is subtracted; see `baselines.py`. group_norm subtracts the mean return of the group, so
     it refuses token and step, and takes "return" and "none" for the same."""
     baseline_length: int | None = None
-    """N of the `return` baseline: the longest answer that is allowed, in tokens."""
+    """N of the `return` baseline and of the length penalty: the longest answer that is allowed, in tokens."""
+    length_penalty_coef: float = 0.0
+    """Factor of the length penalty, >= 0; 0 is none."""
+    length_penalty_buffer: int = 0
+    """Tokens before the length limit in which the penalty grows from 0 to its factor."""
     kl_coef: float = 0.001
     """beta, >= 0."""
     kl_estimator: Literal["k1", "k2", "k3"] = "k1"

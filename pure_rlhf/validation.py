@@ -63,6 +63,8 @@ _FLAG_OF = {
         "verifiable_reward_coef",
         "verifiable_reward_range",
         "verifiable_reward_baseline",
+        "length_penalty_coef",
+        "length_penalty_buffer",
         "kl_baselined",
     )
 }

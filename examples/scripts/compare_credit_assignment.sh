@@ -5,32 +5,34 @@
 #   bash examples/scripts/compare_credit_assignment.sh                   7 settings x 3 seeds, 80 steps each
 #   bash examples/scripts/compare_credit_assignment.sh --quick           7 settings x 1 seed, 40 steps; under 30 minutes
 #   SEEDS="1 2 3 4 5" STEPS=200 PARALLEL=4 bash ...                      on a bigger host, or overnight
+#   LEARNING_RATE=1e-4 SEEDS=1 bash ...                                  five times the pressure
 #
 # Finished runs are kept and cut-off ones go on from their last checkpoint, so the same command resumes. The page,
-# OUTPUT_DIR/comparison/comparison.html, is written again after every run; the definition of a collapse stands in
-# examples/tiny_math/compare.py and was written before the first run.
+# OUTPUT_DIR/comparison-STEPS-steps-lr-RATE/comparison.html, is written when the runs are done, also where some failed. The
+# definition of a collapse stands in examples/tiny_math/compare.py and was written before the first run.
 set -euo pipefail
 
 SEEDS=${SEEDS:-1 2 3}
 STEPS=${STEPS:-80}
 PARALLEL=${PARALLEL:-1}      # runs at once; two cores for each are well used
 GAMMA=${GAMMA:-0.9}          # discount of gamma_decay; at 1 it is sum
+LEARNING_RATE=${LEARNING_RATE:-2e-5} # the small world's
 OUTPUT_DIR=${OUTPUT_DIR:-output}
 for argument in "$@"; do
     case $argument in
     --quick) SEEDS=1 STEPS=40 ;;
     *)
-        echo "$argument: no such flag; there is --quick, and SEEDS, STEPS, PARALLEL, GAMMA, OUTPUT_DIR in the environment" >&2
+        echo "$argument: no such flag; there is --quick, and SEEDS, STEPS, PARALLEL, GAMMA, LEARNING_RATE, OUTPUT_DIR in the environment" >&2
         exit 2
         ;;
     esac
 done
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-export root STEPS GAMMA OUTPUT_DIR PURE_HOST=cpu
+export root STEPS GAMMA LEARNING_RATE OUTPUT_DIR PURE_HOST=cpu
 export python=${PURE_VENV:-$root/.venv}/bin/python
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
-comparison=$OUTPUT_DIR/comparison-$STEPS-steps
+comparison=$OUTPUT_DIR/comparison-$STEPS-steps-lr-$LEARNING_RATE
 export runs=$comparison/runs
 mkdir -p "$runs"
 
@@ -39,7 +41,8 @@ bash "$root/examples/scripts/setup.sh"
 PYTHON=$python WORLD=$OUTPUT_DIR/world bash "$root/examples/tiny_math/train_prm.sh"
 
 write_page() {
-    "$python" -m examples.tiny_math.compare "$runs" --output_dir "$1" --steps "$STEPS" --gamma "$GAMMA"
+    "$python" -m examples.tiny_math.compare "$runs" --output_dir "$1" --steps "$STEPS" --gamma "$GAMMA" \
+        --learning_rate "$LEARNING_RATE"
 }
 
 run_cell() { # MODE CREDIT SEED
@@ -56,7 +59,7 @@ run_cell() { # MODE CREDIT SEED
     # All answers are kept: the checker of the small world then knows the truth of every step.
     if ! reward_mode=$1 RUN_DIR=$run bash "$root/examples/scripts/train_pure.sh" \
         --credit_assignment "$2" --credit_gamma "$GAMMA" --train.seed "$3" \
-        --rollout.batch_size 16 --train.batch_size 128 --rollouts_per_step 128 \
+        --actor.adam.lr "$LEARNING_RATE" --rollout.batch_size 16 --train.batch_size 128 --rollouts_per_step 128 \
         --max_steps "$STEPS" --eval.steps 20 "${resume[@]}" >"$run.log" 2>&1; then
         echo "$name failed; its output is in $run.log, the same command tries it again" >&2
         return 1

@@ -207,6 +207,8 @@ class Arguments:
     """Training steps of every run."""
     gamma: float
     """Discount of gamma_decay, for the page."""
+    learning_rate: float
+    """Of the policy, for the page."""
 
 
 def main() -> None:
@@ -219,7 +221,12 @@ def main() -> None:
         raise SystemExit(f"error: {arguments.runs} holds no finished run")
     world = json.loads((arguments.runs.parents[1] / "world" / "world.json").read_text())
     summaries = [run_summary(history) for history in histories]
-    facts = {"steps": arguments.steps, "gamma": arguments.gamma, "world": world}
+    facts = {
+        "steps": arguments.steps,
+        "gamma": arguments.gamma,
+        "learning_rate": arguments.learning_rate,
+        "world": world,
+    }
     arguments.output_dir.mkdir(parents=True, exist_ok=True)
     record = json.dumps({**facts, "runs": summaries}, indent=2) + "\n"
     (arguments.output_dir / "comparison.json").write_text(record, encoding="utf-8")

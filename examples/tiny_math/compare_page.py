@@ -29,6 +29,7 @@ from pure_rlhf.report_page import STYLE
 SETTINGS: tuple[str, ...] = (
     "PRM softmin", "PRM sum", "PRM gamma_decay", "PRMVR softmin", "PRMVR sum", "PRMVR gamma_decay", "VR",
 )  # fmt: skip
+FIGURE_HEIGHT = 330
 COLOR_OF: dict[str, str] = dict(
     zip(SETTINGS, [*COLORS[:3], COLORS[0], COLORS[1], COLORS[2], "#1f2a37"], strict=True)
 )
@@ -64,7 +65,7 @@ def render_comparison(
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>Credit assignments compared · PURE</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<style>{STYLE}</style></head><body>
+<style>{STYLE}.plot{{height:{FIGURE_HEIGHT}px}}</style></head><body>
 <header><p class="kind">PURE in the small world</p><h1>Credit assignments compared</h1>{_facts(by_setting, facts)}</header>
 <main>
 <section><h2>What came out</h2><ul>{"".join(f"<li>{line}</li>" for line in outcome(by_setting, summaries))}</ul></section>
@@ -161,7 +162,7 @@ def run_table(summaries: Sequence[dict[str, Any]]) -> str:
 
 def curve_figure(by_setting: Histories, key: str, *, share: bool = False) -> go.Figure:
     """One smoothed quantity against the step, a line and a band for each setting that has it."""
-    figure = empty_figure(height=330)
+    figure = empty_figure(FIGURE_HEIGHT)
     for name, runs in by_setting.items():
         if key in runs[0].rows[0]:
             columns = [running_mean(run.column(key)) for run in runs]
@@ -173,7 +174,7 @@ def curve_figure(by_setting: Histories, key: str, *, share: bool = False) -> go.
 
 def greedy_figure(by_setting: Histories) -> go.Figure:
     """Greedy held-out accuracy at the evaluations."""
-    figure = empty_figure(height=330)
+    figure = empty_figure(FIGURE_HEIGHT)
     for name, runs in by_setting.items():
         steps = [float(step) for step, _ in runs[0].greedy]
         _add_band(figure, steps, [[value for _, value in run.greedy] for run in runs], name)
@@ -183,7 +184,7 @@ def greedy_figure(by_setting: Histories) -> go.Figure:
 
 def belief_figure(runs: Sequence[RunHistory]) -> go.Figure:
     """True share of right steps beside the PRM's p(right), and the PRM's return on the right axis."""
-    figure = empty_figure(height=330)
+    figure = empty_figure(FIGURE_HEIGHT)
     steps = runs[0].column("step")
     truth = [run.smoothed("steps_right") for run in runs]
     belief = [[(reward + 1) / 2 for reward in run.smoothed("step_reward")] for run in runs]
@@ -198,7 +199,9 @@ def belief_figure(runs: Sequence[RunHistory]) -> go.Figure:
         yaxis="y2",
     )
     figure.update_yaxes(tickformat=".0%")
-    figure.update_layout(yaxis2={"overlaying": "y", "side": "right", "showgrid": False})
+    figure.update_layout(
+        yaxis2={"overlaying": "y", "side": "right", "showgrid": False}, margin_r=48
+    )
     return figure
 
 
@@ -235,6 +238,7 @@ def _facts(by_setting: Histories, facts: dict[str, Any]) -> str:
     items = [
         ("Seeds of each setting", ", ".join(str(run.seed) for run in next(iter(by_setting.values())))),
         ("Steps of each run", facts["steps"]),
+        ("Learning rate", facts["learning_rate"]),
         ("Discount of gamma_decay", facts["gamma"]),
         ("Held-out problems", first.num_greedy),
         ("Parameters of the policy", f"{world['parameters']:,}"),

@@ -45,7 +45,27 @@ def find_setting_problems(settings: AdvantageSettings) -> list[str]:
             f"group_size must be >= 2, got {settings.group_size}: every estimator compares the "
             "answers to one prompt; sample at least two"
         )
-    return problems + _find_baseline_problems(settings)
+    return problems + _find_length_problems(settings) + _find_baseline_problems(settings)
+
+
+def _find_length_problems(settings: AdvantageSettings) -> list[str]:
+    coef, buffer, limit = (
+        settings.length_penalty_coef,
+        settings.length_penalty_buffer,
+        settings.baseline_length,
+    )
+    if not 0 <= coef < math.inf:
+        return [f"length_penalty_coef must be >= 0, got {coef}; 0 turns the penalty off"]
+    if coef > 0 and not 0 < buffer <= (limit or 0):
+        return [
+            f"length_penalty_buffer must be in 1 to {limit} (baseline_length), got {buffer}: the "
+            "penalty grows over so many tokens before the limit; use for example a quarter of it"
+        ]
+    if coef == 0 and buffer != 0:
+        return [
+            f"length_penalty_buffer {buffer} does nothing while length_penalty_coef is 0; set both"
+        ]
+    return []
 
 
 def find_credit_problems(*, method: str, temperature: float, gamma: float) -> list[str]:

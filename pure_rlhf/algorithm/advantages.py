@@ -72,7 +72,7 @@ def compute_advantages(
     credit_BS = _process_credit(settings, step_rewards_BS, steps)
     rewards = _Rewards(
         payout_BS=_process_payout(settings, credit_BS, steps, length_B),
-        verifiable_B=_verifiable_payout(settings, verifiable_reward_B, len(length_B)),
+        outcome_B=_outcome_payout(settings, verifiable_reward_B, length_B),
         penalty_BA=_kl_penalty(settings, kl_BA, action_mask_BA),
     )
     token_rewards_BA = _token_rewards(rewards, steps, action_mask_BA)
@@ -144,7 +144,7 @@ class _Rewards:
     """The three rewards of an answer, with their coefficients."""
 
     payout_BS: Tensor  # of the steps, minus the token or step baseline
-    verifiable_B: Tensor  # at the last token
+    outcome_B: Tensor  # verifiable reward and length penalty, at the last token
     penalty_BA: Tensor | None  # beta * KL, subtracted; None where there is none
 
 
@@ -191,13 +191,38 @@ def _process_payout(
     )
 
 
-def _verifiable_payout(
+def length_penalty(length_B: Tensor, *, limit: int, buffer: int) -> Tensor:
+    """Soft overlong punishment in [-1, 0] (DAPO, arXiv 2503.14476, eq. 13): 0 up to `limit - buffer` tokens, then
+    down to -1 at the limit.
+
+    Example: limit 100, buffer 20: 80 tokens earn 0, 90 earn -0.5, 100 earn -1.
+    """
+    return ((limit - buffer - length_B) / buffer).clamp(-1.0, 0.0)
+
+
+def _outcome_payout(
+    settings: AdvantageSettings, verifiable_reward_B: Tensor, length_B: Tensor
+) -> Tensor:
+    """What the answer as a whole earns at its last token, minus the scalar baseline."""
+    reward_B = _verifiable_reward(settings, verifiable_reward_B, len(length_B))
+    if settings.length_penalty_coef > 0:
+        assert settings.baseline_length is not None
+        reward_B = reward_B + settings.length_penalty_coef * length_penalty(
+            length_B, limit=settings.baseline_length, buffer=settings.length_penalty_buffer
+        )
+    if settings.verifiable_reward_baseline == "shared" or settings.estimator == "group_norm":
+        return reward_B  # centred with everything else
+    leave_one_out = settings.estimator == "rloo"
+    return reward_B - peer_mean(reward_B, settings.group_size, leave_one_out=leave_one_out)
+
+
+def _verifiable_reward(
     settings: AdvantageSettings, verifiable_reward_B: Tensor, num_answers: int
 ) -> Tensor:
-    """What the final answer earns at the last token; exactly 0 where no answer is known."""
+    """What the final answer earns; exactly 0 where no answer is known."""
     reward_B = verifiable_reward_B.float()
     if "VR" not in settings.reward_mode:
-        return reward_B.new_zeros(num_answers)
+        return torch.zeros(num_answers)
     unanswered_B = reward_B.isnan()
     answered_in_group_B = peer_mean((~unanswered_B).float(), settings.group_size)
     bad_B = (answered_in_group_B > 0) & (answered_in_group_B < 1)
@@ -211,11 +236,7 @@ def _verifiable_payout(
         reward_B = reward_B - 1
     elif settings.verifiable_reward_range == "minus_one_one":
         reward_B = 2 * reward_B - 1
-    reward_B = settings.verifiable_reward_coef * reward_B.masked_fill(unanswered_B, 0.0)
-    if settings.verifiable_reward_baseline == "shared" or settings.estimator == "group_norm":
-        return reward_B  # centred with everything else
-    leave_one_out = settings.estimator == "rloo"
-    return reward_B - peer_mean(reward_B, settings.group_size, leave_one_out=leave_one_out)
+    return settings.verifiable_reward_coef * reward_B.masked_fill(unanswered_B, 0.0)
 
 
 def _kl_penalty(
@@ -243,7 +264,7 @@ def _token_rewards(rewards: _Rewards, steps: StepSpans, action_mask_BA: Tensor) 
     # Steps that do not exist point at index 0 and add 0 there.
     token_rewards_BA.scatter_add_(1, steps.end_BS, rewards.payout_BS * steps.mask_BS)
     last_action_B1 = steps.end_BS.amax(dim=1, keepdim=True)
-    return token_rewards_BA.scatter_add_(1, last_action_B1, rewards.verifiable_B[:, None])
+    return token_rewards_BA.scatter_add_(1, last_action_B1, rewards.outcome_B[:, None])
 
 
 def _baseline_of_returns(
@@ -256,7 +277,7 @@ def _baseline_of_returns(
     """Mean over the peers of the sum of the returns of all their tokens, divided by N."""
     sums_B = return_sums(rewards.payout_BS, steps, length_B)
     if settings.verifiable_reward_baseline == "shared":
-        sums_B = sums_B + rewards.verifiable_B * length_B
+        sums_B = sums_B + rewards.outcome_B * length_B
     if settings.kl_baselined and rewards.penalty_BA is not None:
         place_BA = action_mask_BA.cumsum(dim=1)  # 1 at the first answer token
         sums_B = sums_B - place_BA.mul_(rewards.penalty_BA).sum(dim=1)

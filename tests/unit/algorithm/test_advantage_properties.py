@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pure_rlhf.algorithm.advantages import compute_advantages
+from pure_rlhf.algorithm.advantages import compute_advantages, length_penalty
 from pure_rlhf.types import AdvantageSettings, StepSpans, convention_settings
 from tests.unit.algorithm.loop_reference import loop_advantages
 from tests.unit.algorithm.six_answers import lay_out, place, six_answer_advantages
@@ -247,3 +247,24 @@ def test_kl_is_not_read_where_its_coefficient_is_zero() -> None:
     settings = settings_with(group_size=3, kl_coef=0.0)
     result, action_mask = six_answer_advantages(settings)
     assert result.advantages_BA[action_mask].isfinite().all()
+
+
+def test_length_penalty_by_hand() -> None:
+    lengths = torch.tensor([0.0, 80.0, 90.0, 100.0])
+    assert length_penalty(lengths, limit=100, buffer=20).tolist() == [0.0, 0.0, -0.5, -1.0]
+
+
+def test_length_penalty_is_an_outcome_of_every_mode() -> None:
+    """Two answers of 2 and 4 tokens, limit 4, buffer 2: penalties 0 and -1, times 0.5, centred on each other."""
+    inputs = make_inputs([[5, 1], [5, 6, 7, 1]])
+    inputs["verifiable_reward_B"] = torch.full((2,), torch.nan)
+    inputs["step_rewards_BS"] = torch.zeros_like(inputs["step_rewards_BS"])
+    inputs["kl_BA"] = None
+    settings = AdvantageSettings(
+        group_size=2, reward_mode="PRM", mask_separator=False, normalize=False,
+        baseline_length=4, length_penalty_coef=0.5, length_penalty_buffer=2,
+    )  # fmt: skip
+    lengths = inputs["action_mask_BA"].sum(-1).tolist()
+    assert lengths == [2, 4]
+    rewards = compute_advantages(settings, **inputs).token_rewards_BA.sum(-1)
+    assert rewards.tolist() == pytest.approx([0.5, -0.5])

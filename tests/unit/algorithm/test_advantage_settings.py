@@ -54,6 +54,16 @@ def test_unknown_preset_is_refused() -> None:
     [
         ({"group_size": 1}, "group_size must be >= 2, got 1"),
         ({"group_size": 0}, "group_size must be >= 2, got 0"),
+        ({"length_penalty_coef": -1.0}, "length_penalty_coef must be >= 0, got -1.0"),
+        (
+            {"length_penalty_coef": 1.0, "baseline_length": 100},
+            "length_penalty_buffer must be in 1 to 100 (baseline_length), got 0",
+        ),
+        (
+            {"length_penalty_coef": 1.0, "length_penalty_buffer": 200, "baseline_length": 100},
+            "length_penalty_buffer must be in 1 to 100",
+        ),
+        ({"length_penalty_buffer": 5}, "does nothing while length_penalty_coef is 0"),
         ({"reward_mode": "BOTH"}, "reward_mode must be one of PRM, VR, PRMVR, got 'BOTH'"),
         ({"estimator": "gae"}, "estimator must be one of rloo, reinforce_baseline, group_norm"),
         ({"credit_temperature": 0.0}, "credit_temperature must be > 0, got 0.0"),

@@ -35,6 +35,7 @@ GUESS = written("The answer is \\boxed{44}.")
 FACTS = {
     "steps": 10,
     "gamma": 0.9,
+    "learning_rate": 2e-5,
     "world": {"parameters": 804480, "settings": {"seed": 0}, "versions": {"torch": "2"}},
 }
 
