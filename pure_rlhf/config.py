@@ -201,6 +201,9 @@ class EvalConfig:
     split: str = "test"
     steps: int = -1
     """Evaluate every so many steps; -1: only before and after."""
+    selection_dataset: str | None = None
+    """Problems to choose a checkpoint by, others than those of --eval.dataset: each evaluation that is the best so
+    far on them keeps its checkpoint (checkpoints/_actor/best_global_stepN). Needs --eval.steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,7 +226,7 @@ class CheckpointConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class WandbConfig:
-    """Weights & Biases; the key comes from WANDB_API_KEY, never from a flag."""
+    """Weights & Biases; the key comes from WANDB_API_KEY, never from a flag. Without one it writes offline."""
 
     enable: bool = False
     org: str | None = None

@@ -47,7 +47,11 @@ class _NamedActorClass:
 
 
 def train(
-    config: PureConfig, *, train_prompts: PromptSet, eval_prompts: PromptSet
+    config: PureConfig,
+    *,
+    train_prompts: PromptSet,
+    eval_prompts: PromptSet,
+    selection_prompts: PromptSet,
 ) -> dict[str, Any]:
     """Run the whole training on the Ray that `start_ray` started; returns the evaluations.
 
@@ -60,7 +64,7 @@ def train(
     run = RunDirectory(config.output_dir)
     run.write_config(config)
     try:
-        trainer, policy = build(config, train_prompts, eval_prompts)
+        trainer, policy = build(config, train_prompts, eval_prompts, selection_prompts)
         evaluations = follow(trainer, trainer.run_training.remote())
         ray.get(policy.async_save_model())
     finally:
@@ -70,7 +74,10 @@ def train(
 
 
 def build(
-    config: PureConfig, train_prompts: PromptSet, eval_prompts: PromptSet
+    config: PureConfig,
+    train_prompts: PromptSet,
+    eval_prompts: PromptSet,
+    selection_prompts: PromptSet,
 ) -> tuple[Any, RayActorGroup]:
     """Place and load every worker; returns the trainer actor and the policy group."""
     args = upstream_args(config)
@@ -116,6 +123,7 @@ def build(
             config,
             train_prompts=train_prompts,
             eval_prompts=eval_prompts,
+            selection_prompts=selection_prompts,
             actor_group=policy,
             prm_group=prm,
             reference_group=reference,

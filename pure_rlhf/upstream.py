@@ -17,6 +17,8 @@ from typing import Any
 from pure_rlhf.config import PureConfig
 
 OPENRLHF_VERSION = "0.11.2"
+SELECTION_METRIC = "eval/selection/pass@1"
+"""What the best checkpoint is chosen by where there is an --eval.selection_dataset."""
 
 # Settings of OpenRLHF that PURE has no use for, at the value that switches them off. The groups are
 # merged into the ones of PureConfig.
@@ -87,7 +89,7 @@ _FIXED: dict[str, Any] = {
         "max_samples": int(1e8),
     },
     "eval": {"n_samples_per_prompt": 1, "temperature": 0.0},
-    "ckpt": {"best_metric_key": "none", "max_mem": float("inf")},
+    "ckpt": {"best_metric_key": "none", "max_mem": float("inf")},  # the key: see upstream_args
 }
 
 
@@ -116,6 +118,8 @@ def upstream_args(config: PureConfig) -> SimpleNamespace:
     # Policy and reference divide their logits by this; the engines sample at `args.pure.rollout.temperature`.
     if config.log_prob_temperature == "one":
         values["rollout"]["temperature"] = 1.0
+    if config.eval.selection_dataset is not None:
+        values["ckpt"]["best_metric_key"] = SELECTION_METRIC
     # Truthy switches upstream's logger on; the key itself is read from the environment by wandb.
     values["logger"]["wandb"]["key"] = (
         "from the environment" if config.logger.wandb.enable else None

@@ -29,6 +29,8 @@ class Inputs:
 
     train_prompts: PromptSet = field(default_factory=lambda: PromptSet([], 0))
     eval_prompts: PromptSet = field(default_factory=lambda: PromptSet([], 0))
+    selection_prompts: PromptSet = field(default_factory=lambda: PromptSet([], 0))
+    warnings: list[str] = field(default_factory=list)
 
 
 def prepare(config: PureConfig, earlier_problems: list[str]) -> Inputs:
@@ -106,10 +108,6 @@ def check_values(config: PureConfig) -> Iterator[str]:
             f"--ds.attn_implementation {c.ds.attn_implementation}: there is no GPU here and flash attention has no "
             f"CPU version; use --ds.attn_implementation sdpa"
         )
-    if c.logger.wandb.enable and not (
-        os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_MODE") == "offline"
-    ):
-        yield "--logger.wandb.enable: needs WANDB_API_KEY in the environment, or WANDB_MODE=offline"
 
 
 def _check_positive(c: PureConfig) -> Iterator[str]:
@@ -210,6 +208,12 @@ def _read_prompts(c: PureConfig, tokenizer: Any, inputs: Inputs) -> Iterator[str
     for flag, source, split, name in (
         ("--data.prompt_dataset", c.data.prompt_dataset, c.data.prompt_split, "train_prompts"),
         ("--eval.dataset", c.eval.dataset, c.eval.split, "eval_prompts"),
+        (
+            "--eval.selection_dataset",
+            c.eval.selection_dataset,
+            c.eval.split,
+            "selection_prompts",
+        ),
     ):
         if source is None:
             continue
@@ -241,9 +245,27 @@ def _check_records(c: PureConfig, inputs: Inputs) -> Iterator[str]:
             f"--reward_mode VR: no problem in {c.data.prompt_dataset} has an answer in column "
             f"{c.data.label_key!r}; name the right column with --data.label_key, or use --reward_mode PRM"
         )
-    unanswered = sum(record.answer is None for record in held_out)
-    if unanswered:
-        yield f"--eval.dataset {c.eval.dataset}: {unanswered} of {len(held_out)} problems have no answer to grade by"
+    selection = inputs.selection_prompts.records
+    for flag, source, records in (
+        ("--eval.dataset", c.eval.dataset, held_out),
+        ("--eval.selection_dataset", c.eval.selection_dataset, selection),
+    ):
+        unanswered = sum(record.answer is None for record in records)
+        if unanswered:
+            yield f"{flag} {source}: {unanswered} of {len(records)} problems have no answer to grade by"
+    if selection and not c.eval.steps > 0:
+        yield (
+            f"--eval.selection_dataset {c.eval.selection_dataset}: checkpoints are compared at evaluations; set "
+            f"--eval.steps, for example to --ckpt.save_steps {c.ckpt.save_steps}"
+        )
+    questions = {record.question for record in selection}
+    for what, records in (("--eval.dataset", held_out), ("--data.prompt_dataset", train)):
+        shared = sum(record.question in questions for record in records)
+        if shared:
+            inputs.warnings.append(
+                f"--eval.selection_dataset shares {shared} problems with {what}: a checkpoint that is chosen on them "
+                f"scores too well on them"
+            )
 
 
 def _check_output(c: PureConfig, run: RunDirectory) -> Iterator[str]:

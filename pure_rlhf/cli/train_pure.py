@@ -46,6 +46,10 @@ def run(arguments: list[str]) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_BAD_SETTINGS
+    for warning in inputs.warnings:
+        print(f"Warning: {warning}", file=sys.stderr)
+    if config.logger.wandb.enable:
+        _prepare_wandb(config)
     from ray.exceptions import RayError
 
     from pure_rlhf import cpu_host
@@ -60,7 +64,10 @@ def run(arguments: list[str]) -> int:
         train = launcher.result().train
     try:
         evaluations = train(
-            config, train_prompts=inputs.train_prompts, eval_prompts=inputs.eval_prompts
+            config,
+            train_prompts=inputs.train_prompts,
+            eval_prompts=inputs.eval_prompts,
+            selection_prompts=inputs.selection_prompts,
         )
     except RayError as error:
         print(
@@ -73,6 +80,17 @@ def run(arguments: list[str]) -> int:
         return EXIT_INTERRUPTED
     print_result(config, evaluations)
     return 0
+
+
+def _prepare_wandb(config: PureConfig) -> None:
+    """Without a key Weights & Biases writes into the run directory, to be uploaded later; workers inherit this."""
+    os.environ.setdefault("WANDB_DIR", config.output_dir)
+    if not os.environ.get("WANDB_API_KEY") and "WANDB_MODE" not in os.environ:
+        os.environ["WANDB_MODE"] = "offline"
+        print(
+            f"No WANDB_API_KEY in the environment: Weights & Biases writes to {config.output_dir}/wandb; "
+            f"`wandb sync {config.output_dir}/wandb/offline-run-*` uploads it."
+        )
 
 
 def _quieten() -> None:

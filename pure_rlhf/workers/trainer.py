@@ -23,9 +23,9 @@ from pure_rlhf.algorithm.metrics import check_declared
 from pure_rlhf.algorithm.prm_scoring import single_separator_id
 from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
 from pure_rlhf.config import PureConfig
-from pure_rlhf.data import PromptSet
+from pure_rlhf.data import PromptRecord, PromptSet
 from pure_rlhf.run_directory import RunDirectory
-from pure_rlhf.upstream import undecorated
+from pure_rlhf.upstream import SELECTION_METRIC, undecorated
 from pure_rlhf.workers.experience_maker import PureExperienceMaker
 from pure_rlhf.workers.samples_generator import PureSamplesGenerator, collate_prompts
 from pure_rlhf.workers.verifier_pool import VerifierPool
@@ -56,6 +56,7 @@ class PureTrainer(undecorated(PPOTrainer)):
         *,
         train_prompts: PromptSet,
         eval_prompts: PromptSet,
+        selection_prompts: PromptSet,
         actor_group: Any,
         prm_group: Any,
         reference_group: Any,
@@ -65,10 +66,12 @@ class PureTrainer(undecorated(PPOTrainer)):
         tokenizer = get_tokenizer(config.actor.model_name_or_path, None, "left", strategy)
         self.num_dropped = train_prompts.num_dropped
         self.held_out = eval_prompts.records
+        self.selection = selection_prompts.records
         self.prompts_dataloader = strategy.setup_dataloader(
             train_prompts.records, 1, False, True, collate_prompts
         )
-        self.eval_dataloader = self.held_out  # upstream only asks whether there is one
+        # upstream only asks whether there is one
+        self.eval_dataloader = self.held_out or self.selection
         self.generate_kwargs: dict[str, Any] = {}
         self.samples_generator = PureSamplesGenerator(
             strategy, self.prompts_dataloader, None, tokenizer, engines, max_steps=config.max_steps
@@ -127,13 +130,13 @@ class PureTrainer(undecorated(PPOTrainer)):
         """Evaluate, train, evaluate; returns the evaluations."""
         if self.held_out and "before" not in self.run.read_evaluation():
             self.state |= {"phase": "evaluating before training"}
-            self.run.write_evaluation("before", self.grade_held_out())
+            self.run.write_evaluation("before", self.grade_greedily(self.held_out))
         self.state |= {"phase": "training"}
         self.step_start = time.perf_counter()
         self.fit()
         if self.held_out:
             self.state |= {"phase": "evaluating after training"}
-            self.run.write_evaluation("after", self.grade_held_out())
+            self.run.write_evaluation("after", self.grade_greedily(self.held_out))
         self.state |= {"phase": "saving"}
         self.verifier.close()
         return self.run.read_evaluation()
@@ -183,15 +186,23 @@ class PureTrainer(undecorated(PPOTrainer)):
         return len(alarms)
 
     def evaluate(self, global_step: int, **generate_kwargs: Any) -> dict[str, float]:
-        """Upstream's hook of `--eval.steps`: greedy pass@1 on the held-out problems."""
-        result = self.grade_held_out()
+        """Upstream's hook of `--eval.steps`: greedy pass@1; it keeps the best checkpoint by SELECTION_METRIC."""
+        logs, result = {}, {}
+        if self.held_out:
+            result = self.grade_greedily(self.held_out)
+            logs["eval/held_out/pass@1"] = result["pass@1"]
+        if self.selection:
+            result["selection"] = self.grade_greedily(self.selection)
+            logs[SELECTION_METRIC] = result["selection"]["pass@1"]
         self.run.write_evaluation(f"step {global_step}", result)
+        for backend in (self.wandb_logger, self.tensorboard_logger):
+            if backend:
+                backend.log_eval(global_step, dict(logs))
         self.step_start = time.perf_counter()
-        return {"eval/held_out/pass@1": result["pass@1"]}
+        return logs
 
-    def grade_held_out(self) -> dict[str, Any]:
-        """Greedy pass@1 on the held-out problems with a 95 % Wilson interval."""
-        prompts = self.held_out
+    def grade_greedily(self, prompts: list[PromptRecord]) -> dict[str, Any]:
+        """Greedy pass@1 with a 95 % Wilson interval."""
         answers = self.samples_generator.generate(prompts, temperature=0.0)
         texts = self.tokenizer.batch_decode(
             [a.token_ids for a in answers], skip_special_tokens=True

@@ -175,13 +175,17 @@ def test_modes_change_what_the_metrics_show(world: RandomWorld, tmp_path: Path) 
                 "max_steps": 5,
                 "alarm__window": 1,
                 "alarm__action": "stop",
+                # a checkpoint is chosen on problems of the training: allowed, with a warning
+                "eval__selection_dataset": world.test,
+                "eval__steps": 1,
             }
         )
-        with Run(
-            world.flags(
-                folder, **({"reward_mode": mode, "max_steps": 1, "ckpt__save_steps": -1} | changes)
-            )
-        ) as run:
+        flags = world.flags(
+            folder, **({"reward_mode": mode, "max_steps": 1, "ckpt__save_steps": -1} | changes)
+        )
+        if mode == "PRM":
+            flags.append("--logger.wandb.enable")
+        with Run(flags, WANDB_API_KEY="") as run:
             if expected:
                 run.wait_for(
                     lambda: "trainer" in run.actor_names() and "policy-0" in run.actor_names(),
@@ -189,8 +193,13 @@ def test_modes_change_what_the_metrics_show(world: RandomWorld, tmp_path: Path) 
                 )
                 assert run.actor_names().keys() <= expected
             assert run.wait() == 0, run.text[-6000:]
+            assert ("shares 8 problems with --data.prompt_dataset" in run.text) == (mode == "PRM")
+            assert ("No WANDB_API_KEY" in run.text) == (mode == "PRM")
             assert ("ALARM only_thinking at step 2" in run.text) == (mode == "PRM")
         assert len(metrics(folder)) == (2 if mode == "PRM" else 1)
+        assert len(list(folder.glob("wandb/offline-run-*"))) == (1 if mode == "PRM" else 0)
+        kept = [path.name for path in folder.glob("checkpoints/_actor/*global_step*")]
+        assert kept == (["best_global_step1"] if mode == "PRM" else [])  # no later one was better
         row = metrics(folder)[0]
         answers = [
             json.loads(line)

@@ -92,6 +92,28 @@ def test_each_mistake_names_flag_and_rule(
     assert any(flag in problem and rule in problem for problem in found), found
 
 
+def test_choosing_a_checkpoint_needs_evaluations(world: RandomWorld, tmp_path: Path) -> None:
+    flags = world.flags(tmp_path / "run", eval__selection_dataset=world.test)
+    (problem,) = problems_of(flags)
+    assert "--eval.selection_dataset" in problem and "set --eval.steps" in problem
+    assert problems_of([*flags, "--eval.steps", "1"]) == []
+
+
+def test_choosing_on_test_or_training_problems_is_warned_of(
+    world: RandomWorld, tmp_path: Path
+) -> None:
+    flags = world.flags(
+        tmp_path / "run",
+        eval__dataset=world.test,
+        eval__selection_dataset=world.test,
+        eval__steps=1,
+    )
+    warnings = prepare(parse(flags)[0], []).warnings
+    assert len(warnings) == 2
+    assert "shares 8 problems with --eval.dataset" in warnings[0]
+    assert "shares 8 problems with --data.prompt_dataset" in warnings[1]
+
+
 def test_all_at_once(world: RandomWorld, tmp_path: Path) -> None:
     flags = world.flags(
         tmp_path / "run",
