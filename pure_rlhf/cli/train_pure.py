@@ -38,7 +38,7 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Train with command-line arguments; returns the exit code."""
     config, problems = parse(arguments)
-    _quieten()
+    _prepare_environment()
     from pure_rlhf.validation import prepare
 
     try:
@@ -93,8 +93,11 @@ def _prepare_wandb(config: PureConfig) -> None:
         )
 
 
-def _quieten() -> None:
+def _prepare_environment() -> None:
     """The libraries' import-time chatter is of no use in the driver's terminal; workers keep theirs in Ray's logs."""
+    # DeepSpeed builds its Adam with the `ninja` in PATH, and builds it anew (a minute, 4 GiB) when another version of
+    # ninja built it last: so always the one of this environment, activated or not.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
