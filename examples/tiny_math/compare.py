@@ -174,10 +174,11 @@ def run_summary(history: RunHistory) -> dict[str, Any]:
 
 
 def steps_to_reach(histories: Sequence[RunHistory], target: float) -> int | None:
-    """First step at which the mean over seeds of the smoothed accuracy reaches the target."""
+    """First step with a full window where the mean over seeds of the smoothed accuracy reaches the target."""
     columns = [history.smoothed("accuracy") for history in histories]
     means = [sum(values) / len(values) for values in zip(*columns, strict=False)]
-    reached = [index for index, value in enumerate(means) if value >= target]
+    full = range(SMOOTHING_STEPS - 1, len(means))
+    reached = [index for index in full if means[index] >= target]
     return int(histories[0].rows[reached[0]]["step"]) if reached else None
 
 

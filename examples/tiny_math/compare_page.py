@@ -121,7 +121,7 @@ def outcome(by_setting: Histories, summaries: Sequence[dict[str, Any]]) -> list[
             for name, step in reached.items()
         )
         lines.append(
-            f"<b>Process rewards reach VR's accuracy in 30 % of its steps.</b> First step whose sampled accuracy (mean over seeds) reaches 95 % of VR's last ({target:.1%}): {shown}."
+            f"<b>Process rewards reach VR's accuracy in 30 % of its steps.</b> First step whose sampled accuracy (mean over seeds) reaches 95 % of VR's last ({target:.1%}): {shown}. VR learns from the prompts with an answer only, here as in PRMVR; the paper's VR had answers to all."
         )
     return lines
 
@@ -173,11 +173,16 @@ def curve_figure(by_setting: Histories, key: str, *, share: bool = False) -> go.
 
 
 def greedy_figure(by_setting: Histories) -> go.Figure:
-    """Greedy held-out accuracy at the evaluations."""
+    """Greedy held-out accuracy at the evaluations that all runs of a setting have.
+
+    A run that was killed in an evaluation and went on from the checkpoint before it lacks that one.
+    """
     figure = empty_figure(FIGURE_HEIGHT)
     for name, runs in by_setting.items():
-        steps = [float(step) for step, _ in runs[0].greedy]
-        _add_band(figure, steps, [[value for _, value in run.greedy] for run in runs], name)
+        accuracy_of = [dict(run.greedy) for run in runs]
+        steps = sorted(set.intersection(*(set(found) for found in accuracy_of)))
+        columns = [[found[step] for step in steps] for found in accuracy_of]
+        _add_band(figure, [float(step) for step in steps], columns, name)
     figure.update_yaxes(tickformat=".0%")
     return figure
 
@@ -241,6 +246,7 @@ def _facts(by_setting: Histories, facts: dict[str, Any]) -> str:
         ("Learning rate", facts["learning_rate"]),
         ("Discount of gamma_decay", facts["gamma"]),
         ("Held-out problems", first.num_greedy),
+        ("Prompts with an answer", f"{world['settings']['answered_frac']:.1%}"),
         ("Parameters of the policy", f"{world['parameters']:,}"),
         ("World seed", world["settings"]["seed"]),
         ("Packages", ", ".join(f"{name} {version}" for name, version in world["versions"].items())),

@@ -36,7 +36,11 @@ FACTS = {
     "steps": 10,
     "gamma": 0.9,
     "learning_rate": 2e-5,
-    "world": {"parameters": 804480, "settings": {"seed": 0}, "versions": {"torch": "2"}},
+    "world": {
+        "parameters": 804480,
+        "settings": {"seed": 0, "answered_frac": 0.1},
+        "versions": {"torch": "2"},
+    },
 }
 
 
@@ -136,6 +140,7 @@ def test_the_page_draws_in_a_browser(tmp_path: Path) -> None:
         for name in ("PRM softmin", "PRM sum", "VR")
         for seed in (1, 2)
     ]
+    runs[0].greedy.insert(1, (5, 0.7))  # an evaluation that the second seed lacks
     page = tmp_path / "comparison.html"
     page.write_text(
         render_comparison(runs, [run_summary(run) for run in runs], FACTS), encoding="utf-8"

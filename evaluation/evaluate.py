@@ -1,0 +1,191 @@
+"""`python -m evaluation.evaluate MODEL [MODEL ...]`: answer the benchmarks with vLLM, grade, and report.
+
+Every finished problem is on disk at once; the same command continues where a run ended. Exit codes: 0 done; 1 an engine
+died; 2 the settings, a model or a file are wrong (all problems are listed, no engine was started); 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import zlib
+from dataclasses import replace
+
+import tyro
+from tqdm import tqdm
+
+from evaluation.answers import Answer
+from evaluation.benchmarks import Problem
+from evaluation.engine import (
+    Completion,
+    EngineDied,
+    EngineSettings,
+    EngineTime,
+    Request,
+    generate,
+    visible_gpus,
+)
+from evaluation.models import Model
+from evaluation.plan import EvaluationSettings, Plan, Task, prepare
+from pure_rlhf.config import ConfigError
+from pure_rlhf.data import prompt_renderer
+from pure_rlhf.workers.verifier_pool import VerifierPool
+
+EXIT_ENGINE_DIED = 1
+EXIT_BAD_SETTINGS = 2
+EXIT_INTERRUPTED = 130
+Asked = tuple[Task, Problem]  # one problem in one mode, of one model
+
+
+def answer_and_grade(plan: Plan, settings: EvaluationSettings) -> list[EngineTime]:
+    """Answer what is not on disk yet, model by model; returns how the engines spent their time."""
+    times: list[EngineTime] = []
+    with VerifierPool(settings.verifier_workers, settings.verifier_timeout) as verifier:
+        for model in plan.models:
+            tasks = [task for task in plan.tasks if task.model is model]
+            chosen = [
+                (t, p) for t in tasks for p in t.problem_set.problems[: settings.max_problems]
+            ]
+            missing = [(task, p) for task, p in chosen if p.id not in task.file.answers]
+            done = len(chosen) - len(missing)
+            with tqdm(total=len(chosen), initial=done, desc=model.name, unit="problem") as bar:
+                if missing:
+                    times += _answer_with(model, missing, settings, verifier, bar)
+    return times
+
+
+def _answer_with(
+    model: Model,
+    missing: list[Asked],
+    settings: EvaluationSettings,
+    verifier: VerifierPool,
+    bar: tqdm,
+) -> list[EngineTime]:
+    """Send the missing problems of one model to its engines; grade and write what comes back."""
+    requests, max_model_len = _requests(model, missing, settings)
+    fitting = [request for request in requests if request.max_new_tokens >= 1]
+    nothing = Completion(text="", num_tokens=0, truncated=True)  # the prompt fills the context
+    too_long = [(r.id, [nothing] * r.num_answers) for r in requests if r.max_new_tokens < 1]
+    _grade_and_write(too_long, missing, verifier, bar)
+    engine = EngineSettings(
+        model=model.source,
+        max_model_len=max_model_len,
+        dtype=settings.dtype,
+        gpu_memory_utilization=settings.gpu_memory_utilization,
+        enforce_eager=settings.enforce_eager,
+        seed=settings.seed,
+    )
+    num_engines = settings.num_engines or max(1, len(visible_gpus()))
+    times = []
+    for item in generate(
+        fitting, engine, num_engines=num_engines, log_dir=settings.output_dir / "logs"
+    ):
+        if isinstance(item, EngineTime):
+            times.append(item)
+        else:
+            _grade_and_write(item, missing, verifier, bar)
+    return times
+
+
+def _requests(
+    model: Model, missing: list[Asked], settings: EvaluationSettings
+) -> tuple[list[Request], int]:
+    """A request for each problem, by its number in `missing`, and the tokens that the engine must hold for one."""
+    render = prompt_renderer(settings.input_template, settings.apply_chat_template, model.tokenizer)
+    prompts = [render(problem.question) for _, problem in missing]
+    token_ids = model.tokenizer(prompts, add_special_tokens=False)["input_ids"]
+    longest = max(map(len, token_ids)) + settings.max_new_tokens
+    max_model_len = min(longest, model.max_positions or longest)
+    requests = []
+    for index, ((task, problem), ids) in enumerate(zip(missing, token_ids, strict=True)):
+        request = Request(
+            id=index,
+            prompt_token_ids=ids,
+            num_answers=1,
+            max_new_tokens=min(settings.max_new_tokens, max_model_len - len(ids)),
+            temperature=0.0,
+            top_p=settings.top_p,
+            # of the problem, not of the order, so that a continued run draws the same answers
+            seed=zlib.crc32(f"{settings.seed}/{task.problem_set.name}/{problem.id}".encode()),
+        )
+        if task.mode == "sampled":
+            request = replace(
+                request, num_answers=settings.num_samples, temperature=settings.temperature
+            )
+        requests.append(request)
+    return requests, max_model_len
+
+
+def _grade_and_write(
+    batch: list[tuple[int, list[Completion]]],
+    missing: list[Asked],
+    verifier: VerifierPool,
+    bar: tqdm,
+) -> None:
+    """Grade finished problems together, then append each to its file."""
+    rows = [
+        (missing[index][1].answer, completion) for index, group in batch for completion in group
+    ]
+    verdicts = iter(
+        verifier.grade_batch(
+            [completion.text for _, completion in rows], [gold for gold, _ in rows], "evaluation"
+        )
+    )
+    for index, group in batch:
+        answers = []
+        for completion in group:
+            verdict = next(verdicts)
+            assert verdict is not None, "every problem of a benchmark has an answer"
+            answers.append(
+                Answer(
+                    text=completion.text,
+                    num_tokens=completion.num_tokens,
+                    truncated=completion.truncated,
+                    correct=verdict.correct,
+                    extracted=verdict.extracted,
+                    timed_out=verdict.timed_out or verdict.failed,
+                )
+            )
+        task, problem = missing[index]
+        task.file.append(problem.id, answers)
+        bar.update()
+
+
+def run(settings: EvaluationSettings) -> int:
+    """Evaluate and report; returns the exit code."""
+    try:
+        plan = prepare(settings)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EXIT_BAD_SETTINGS
+    try:
+        times = answer_and_grade(plan, settings)
+    except (EngineDied, KeyboardInterrupt) as error:
+        reason = str(error) if isinstance(error, EngineDied) else "Stopped"
+        print(
+            f"\n{reason}\n{sum(len(task.file.answers) for task in plan.tasks)} finished problems are in "
+            f"{settings.output_dir}; the same command continues.",
+            file=sys.stderr,
+        )
+        return EXIT_ENGINE_DIED if isinstance(error, EngineDied) else EXIT_INTERRUPTED
+    # here, because every process that is spawned imports this module
+    from evaluation.report import write_report
+
+    print(write_report(plan, settings))
+    for time in times:
+        print(
+            f"Engine: {time.num_tokens:,} tokens in {time.wall_seconds:.1f} s "
+            f"({time.num_tokens / time.wall_seconds:,.0f} a second), busy {time.busy_seconds / time.wall_seconds:.1%}."
+        )
+    print(f"Read the answers: {settings.output_dir}/evaluation_report.html")
+    return 0
+
+
+def main() -> None:
+    """Entry point."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    sys.exit(run(tyro.cli(EvaluationSettings, description=__doc__, use_underscores=True)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Scores and how sure they are: pass@k, maj@k, intervals, paired comparisons. Pure functions.
+
+A problem's score is the share of its answers that are correct: 0 or 1 for greedy decoding, avg@n for sampling. The
+random numbers of bootstrap and permutation test have a fixed seed, so that the same answers give the same table.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.stats import binomtest, bootstrap, permutation_test
+
+from pure_rlhf.algorithm.verifiable_reward import quick_verdict
+
+CONFIDENCE = 0.95
+NUM_RESAMPLES = 9999
+_BATCH = 250  # resamples at a time: 5,000 problems then take 10 MB
+Interval = tuple[float, float]
+
+
+def pass_at_k(num_answers: int, num_correct: int, k: int) -> float:
+    """Probability that k of n answers, drawn without replacement, hold a correct one: 1 - C(n-c, k) / C(n, k).
+
+    The unbiased estimator of Chen et al. 2021 (arXiv 2107.03374). Example: `pass_at_k(4, 1, 2)` is 0.5.
+    """
+    assert 1 <= k <= num_answers and 0 <= num_correct <= num_answers
+    return 1.0 - math.comb(num_answers - num_correct, k) / math.comb(num_answers, k)
+
+
+def majority_correct(answers: Sequence[tuple[str | None, bool]]) -> bool:
+    """maj@n: whether the answer that most texts give is correct; `answers` are (extracted, verdict) pairs.
+
+    Answers that equal the label are one class; wrong ones are equal where notation says so (`1/2`, `0.5`). Texts
+    without an answer do not vote; of classes of equal size the one that appeared first wins.
+
+    Example: `majority_correct([("1", False), ("2", True), ("2.0", True)])` is True.
+    """
+    names: dict[str, str] = {}  # wrong answer -> the first one that it equals
+    votes: Counter[str | None] = Counter()  # None: the class of the label; Counter keeps the order
+    for extracted, correct in answers:
+        if extracted is None:
+            continue
+        if not correct and extracted not in names:
+            firsts = dict.fromkeys(names.values())
+            names[extracted] = next((f for f in firsts if quick_verdict(extracted, f)), extracted)
+        votes[None if correct else names[extracted]] += 1
+    return bool(votes) and votes.most_common(1)[0][0] is None
+
+
+def wilson_interval(num_correct: int, num_problems: int) -> Interval:
+    """95 % Wilson interval of a share. Example: 15 of 30 gives 0.331 to 0.669."""
+    interval = binomtest(num_correct, num_problems).proportion_ci(CONFIDENCE, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def bootstrap_interval(groups: Sequence[Sequence[float]]) -> Interval:
+    """95 % percentile interval of the unweighted mean of the groups' means, over problems drawn within each group.
+
+    One group: the interval of a benchmark's mean score. Several: of the average over benchmarks. Problems that all
+    score the same give an interval of no width, which says nothing about other problems.
+    """
+    if all(len(set(group)) == 1 for group in groups):
+        value = float(np.mean([group[0] for group in groups]))
+        return value, value
+    result = bootstrap(
+        # scipy refuses a group of one problem; twice the same problem draws the same
+        [np.asarray(group if len(group) > 1 else [*group, *group]) for group in groups],
+        lambda *samples, axis=-1: sum(np.mean(s, axis=axis) for s in samples) / len(samples),
+        n_resamples=NUM_RESAMPLES,
+        batch=_BATCH,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    )
+    low, high = result.confidence_interval
+    return float(low), float(high)
+
+
+def compare_greedy(first: Sequence[bool], second: Sequence[bool]) -> dict[str, float]:
+    """Exact McNemar test on the same problems: only those that one model alone solves count.
+
+    Example: 6 problems that only the second solves and none that only the first does: p = 2 / 2**6 = 0.03125.
+    """
+    only_first = sum(a and not b for a, b in zip(first, second, strict=True))
+    only_second = sum(b and not a for a, b in zip(first, second, strict=True))
+    discordant = only_first + only_second
+    p_value = binomtest(only_second, discordant, 0.5).pvalue if discordant else 1.0
+    return {
+        "difference": (only_second - only_first) / len(first),
+        "only_first": only_first,
+        "only_second": only_second,
+        "p_value": float(p_value),
+    }
+
+
+def compare_sampled(first: Sequence[float], second: Sequence[float]) -> dict[str, float]:
+    """Paired permutation test of the difference of mean scores on the same problems (two-sided).
+
+    Few problems are permuted exhaustively; many by `NUM_RESAMPLES` random exchanges, so p is at least 0.0001.
+    """
+    a, b = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    result = permutation_test(
+        (b, a),
+        lambda x, y, axis=-1: np.mean(x - y, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=NUM_RESAMPLES,
+        batch=_BATCH,
+        rng=np.random.default_rng(0),
+    )
+    return {"difference": float(np.mean(b - a)), "p_value": float(result.pvalue)}
