@@ -21,6 +21,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.13",
     packages=find_packages(include=["pure_rlhf*", "prm_training*", "evaluation*", "examples*"]),
+    package_data={"prm_training": ["*.json", "*.sh"], "evaluation": ["*.json", "*.sh"]},
     install_requires=requirements("requirements.txt"),
     extras_require={
         "gpu": requirements("requirements-gpu.txt"),
@@ -30,6 +31,7 @@ setup(
         "console_scripts": [
             "pure-rlhf-train = pure_rlhf.cli.train_pure:main",
             "pure-rlhf-report = pure_rlhf.cli.report:main",
+            "pure-rlhf-evaluate = evaluation.evaluate:main",
         ]
     },
 )
