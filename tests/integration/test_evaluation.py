@@ -43,6 +43,23 @@ def engine_of(process: subprocess.Popen[bytes]) -> psutil.Process:
     return next(child for child in children if "spawn_main" in " ".join(child.cmdline()))
 
 
+@pytest.mark.slow
+def test_every_row_of_the_five_benchmarks_is_answered(world: RandomWorld, tmp_path: Path) -> None:
+    for name in ("aime24/test.jsonl", "minerva_math/test.jsonl", "olympiadbench/test.jsonl.gz"):
+        shared_file(name)
+    flags = [str(world.policy), "--data_dir", str(DATA), "--max_new_tokens", "16"]
+    log = tmp_path / "log.txt"
+    assert start([*flags, "--output_dir", str(tmp_path / "out")], log).wait(900) == 0, (
+        log.read_text()
+    )
+    results = json.loads((tmp_path / "out/results.json").read_text())
+    (scores,) = results["scores"]["greedy"].values()
+    assert {name: s["num_problems"] for name, s in scores.items()} == {
+        "math500": 500, "minerva_math": 272, "olympiadbench": 675, "aime24": 30, "amc23": 40
+    }  # fmt: skip
+    assert all(s["score"] < 0.05 for s in scores.values())
+
+
 def test_an_untrained_model_on_the_real_files_and_a_kill(
     world: RandomWorld, tmp_path: Path
 ) -> None:

@@ -26,6 +26,18 @@ def test_the_script_gains_twenty_points_and_reuses_its_world(tmp_path: Path) -> 
     assert 0.2 <= before["pass@1"] <= 0.6
     assert after["pass@1"] - before["pass@1"] >= 0.2
 
+    # the evaluation command agrees with the evaluation in training
+    models = [str(tmp_path / "world/policy"), str(tmp_path / "first/model")]
+    flags = ["--benchmarks", str(tmp_path / "world/test.jsonl"), "--max_new_tokens", "96"]
+    flags += ["--output_dir", str(tmp_path / "evaluated")]
+    command_of_evaluation = ["bash", str(ROOT / "evaluation/eval.sh"), *models, *flags]
+    done = subprocess.run(command_of_evaluation, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+    scores = json.loads((tmp_path / "evaluated/results.json").read_text())["scores"]["greedy"]
+    found = [next(iter(benchmarks.values()))["score"] for benchmarks in scores.values()]
+    # bfloat16 and another order of the requests may turn an answer or two
+    assert found == pytest.approx([before["pass@1"], after["pass@1"]], abs=0.006)
+
     made = (tmp_path / "world/world.json").stat().st_mtime_ns
     environment |= {"RUN_DIR": str(tmp_path / "second"), "reward_mode": "VR"}
     done = subprocess.run(
