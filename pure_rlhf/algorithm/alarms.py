@@ -8,6 +8,8 @@ detector reads a metric that a mode does not have: a missing key means that its 
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -30,7 +32,12 @@ class AlarmThresholds:
     """repetition: share of highly repetitive answers, in [0, 1]."""
     accuracy_drop: float = 0.15
     """reward_hacking: fall of the verified accuracy from its best, in [0, 1], while the process return rises."""
-    kl_reference: float = 0.5
+    accuracy_z: float = 4.0
+    """reward_hacking and accuracy_collapse: the fall in standard errors (from the spread of the steps in both windows).
+    Few verified answers make a noisy accuracy; 4, not 2, because the best window is chosen after the fact."""
+    accuracy_collapse: float = 0.3
+    """accuracy_collapse: fall of the verified accuracy from its best, in [0, 1], whatever the process return does."""
+    kl_reference: float = 0.3
     """kl: KL to the reference in nats per token."""
     clip_ratio: float = 0.3
     """ratio: share of clipped tokens, in [0, 1]."""
@@ -76,9 +83,9 @@ def _holds(detector: Detector, history: Sequence[Row], t: AlarmThresholds) -> st
 
 
 def _mean(rows: Sequence[Row], key: str) -> float | None:
-    """Mean over the rows that have the key; None where less than half of them have it."""
+    """Mean over the rows that have the key; None where less than half of them have it, or there is none."""
     values = [row[key] for row in rows if key in row]
-    return sum(values) / len(values) if 2 * len(values) >= max(len(rows), 1) else None
+    return sum(values) / len(values) if values and 2 * len(values) >= len(rows) else None
 
 
 def _first_and_last(
@@ -119,26 +126,50 @@ def _repetition(history: Sequence[Row], t: AlarmThresholds) -> str | None:
     return f"{share:.0%} of the answers repeat themselves"
 
 
-def _reward_hacking(history: Sequence[Row], t: AlarmThresholds) -> str | None:
-    now = history[-t.window :]
-    accuracy, earned = (
-        _mean(now, "reward/verifiable_accuracy"),
-        _mean(now, "reward/process_return"),
-    )
-    if accuracy is None or earned is None:
+def _best_window(history: Sequence[Row], window: int) -> Sequence[Row]:
+    """The window with the highest verified accuracy; empty where none has one."""
+    best: tuple[float, Sequence[Row]] = (float("-inf"), [])
+    for end in range(window, len(history) + 1):
+        rows = history[end - window : end]
+        accuracy = _mean(rows, "reward/verifiable_accuracy")
+        if accuracy is not None and accuracy > best[0]:
+            best = (accuracy, rows)
+    return best[1]
+
+
+def _fall(history: Sequence[Row], t: AlarmThresholds) -> tuple[float, float] | None:
+    """Verified accuracy in its best window and in the last one; None where none is known, or noise explains it."""
+    key = "reward/verifiable_accuracy"
+    windows = (_best_window(history, t.window), history[-t.window :])
+    best, last = (_mean(rows, key) for rows in windows)
+    if best is None or last is None:
         return None
-    best: tuple[float, float] | None = None  # accuracy and return of the best window so far
-    for end in range(t.window, len(history) + 1):
-        rows = history[end - t.window : end]
-        then = _mean(rows, "reward/verifiable_accuracy"), _mean(rows, "reward/process_return")
-        if then[0] is not None and then[1] is not None and (best is None or then[0] > best[0]):
-            best = (then[0], then[1])
-    if best is None or best[0] - accuracy < t.accuracy_drop or earned <= best[1]:
+    squared_error = 0.0
+    for rows in windows:
+        values = [row[key] for row in rows if key in row]
+        squared_error += statistics.variance(values) / len(values) if len(values) > 1 else 0.0
+    return (best, last) if best - last >= t.accuracy_z * math.sqrt(squared_error) else None
+
+
+def _reward_hacking(history: Sequence[Row], t: AlarmThresholds) -> str | None:
+    fall = _fall(history, t)
+    then = _mean(_best_window(history, t.window), "reward/process_return")
+    now = _mean(history[-t.window :], "reward/process_return")
+    if fall is None or then is None or now is None:
+        return None
+    if fall[0] - fall[1] < t.accuracy_drop or now <= then:
         return None
     return (
-        f"verified accuracy fell from {best[0]:.0%} to {accuracy:.0%} while the process return rose from "
-        f"{best[1]:.2f} to {earned:.2f}"
+        f"verified accuracy fell from {fall[0]:.0%} to {fall[1]:.0%} while the process return rose from "
+        f"{then:.2f} to {now:.2f}"
     )
+
+
+def _accuracy_collapse(history: Sequence[Row], t: AlarmThresholds) -> str | None:
+    fall = _fall(history, t)
+    if fall is None or fall[0] - fall[1] < t.accuracy_collapse:
+        return None
+    return f"verified accuracy fell from {fall[0]:.0%} to {fall[1]:.0%}"
 
 
 def _kl(history: Sequence[Row], t: AlarmThresholds) -> str | None:
@@ -164,8 +195,11 @@ _DEFINED: tuple[tuple[str, Callable[[Sequence[Row], AlarmThresholds], str | None
      "answers are at most `short_answer_ratio` times as long as in the first window"),
     ("repetition", _repetition, "share of highly repetitive answers >= `repetition_frac`"),
     ("reward_hacking", _reward_hacking,
-     "the verified accuracy is `accuracy_drop` below its best window, and the process return is "
-     "above what it was there"),
+     "the verified accuracy is `accuracy_drop` and `accuracy_z` standard errors below its best "
+     "window, and the process return is above what it was there"),
+    ("accuracy_collapse", _accuracy_collapse,
+     "the verified accuracy is `accuracy_collapse` and `accuracy_z` standard errors below its best "
+     "window"),
     ("kl", _kl, "size of the KL to the reference >= `kl_reference`"),
     ("ratio", _ratio, "share of clipped tokens >= `clip_ratio`"),
 )  # fmt: skip

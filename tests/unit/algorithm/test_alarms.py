@@ -26,7 +26,8 @@ COLLAPSED = {
     "one_step": {"pure/single_step_frac": 0.8, "pure/tokens_per_step": 200.0},
     "zero_step": {"rollout/response_length": 6.0},
     "repetition": {"rollout/high_repetition_frac": 0.7},
-    "reward_hacking": {"reward/verifiable_accuracy": 0.2, "reward/process_return": 0.8},
+    "reward_hacking": {"reward/verifiable_accuracy": 0.4, "reward/process_return": 0.8},
+    "accuracy_collapse": {"reward/verifiable_accuracy": 0.1, "reward/process_return": -0.5},
     "kl": {"policy/kl_reference": 2.0},
     "ratio": {"policy/clip_ratio": 0.6},
 }
@@ -70,7 +71,7 @@ def test_improvement_is_no_alarm() -> None:
 
 
 def test_accuracy_that_falls_with_the_return_is_no_hacking() -> None:
-    worse = {"reward/verifiable_accuracy": 0.2, "reward/process_return": -0.5}
+    worse = {"reward/verifiable_accuracy": 0.4, "reward/process_return": -0.5}
     assert raised(history(10, worse, 10)) == []
 
 
@@ -102,3 +103,16 @@ def test_the_docs_page_is_up_to_date() -> None:
     assert page.read_text(encoding="utf-8") == metrics_page(), (
         "run: python -m pure_rlhf.cli.describe_metrics > docs/metrics.md"
     )
+
+
+def test_noise_of_few_verified_answers_is_no_alarm() -> None:
+    """The same means as a collapse, but steps that scatter between 0 and 1: 2.3 standard errors."""
+    rows = [HEALTHY | {"reward/verifiable_accuracy": a, "reward/process_return": r}
+            for a, r in [(1.0, 0.1), (0.6, 0.1), (0.8, 0.1), (0.0, 0.5), (0.9, 0.5), (0.3, 0.5)]]  # fmt: skip
+    assert raised([{"step": n, **row} for n, row in enumerate(rows, start=1)]) == []
+    steady = [0.8, 0.8, 0.8, 0.4, 0.4, 0.4]
+    rows = [row | {"reward/verifiable_accuracy": a} for row, a in zip(rows, steady, strict=True)]
+    kinds = [
+        kind for kind, _ in raised([{"step": n, **row} for n, row in enumerate(rows, start=1)])
+    ]
+    assert kinds == ["reward_hacking", "accuracy_collapse"]
