@@ -5,13 +5,14 @@
 #   bash examples/scripts/compare_credit_assignment.sh                   7 settings x 3 seeds, 80 steps each
 #   bash examples/scripts/compare_credit_assignment.sh --quick           7 settings x 1 seed, 40 steps; under 30 minutes
 #   SEEDS="1 2 3 4 5" STEPS=200 PARALLEL=4 bash ...                      on a bigger host, or overnight
-#   LEARNING_RATE=1e-4 SEEDS=1 bash ...                                  five times the pressure
+#   LEARNING_RATE=1e-4 CELLS="PRM softmin;PRM sum" bash ...              five times the pressure, two of the settings
 #
 # Finished runs are kept and cut-off ones go on from their last checkpoint, so the same command resumes. The page,
 # OUTPUT_DIR/comparison-STEPS-steps-lr-RATE/comparison.html, is written when the runs are done, also where some failed. The
 # definition of a collapse stands in examples/tiny_math/compare.py and was written before the first run.
 set -euo pipefail
 
+CELLS=${CELLS:-PRM softmin;PRM sum;PRM gamma_decay;PRMVR softmin;PRMVR sum;PRMVR gamma_decay;VR softmin}
 SEEDS=${SEEDS:-1 2 3}
 STEPS=${STEPS:-80}
 PARALLEL=${PARALLEL:-1}      # runs at once; two cores for each are well used
@@ -22,7 +23,7 @@ for argument in "$@"; do
     case $argument in
     --quick) SEEDS=1 STEPS=40 ;;
     *)
-        echo "$argument: no such flag; there is --quick, and SEEDS, STEPS, PARALLEL, GAMMA, LEARNING_RATE, OUTPUT_DIR in the environment" >&2
+        echo "$argument: no such flag; there is --quick, and CELLS, SEEDS, STEPS, PARALLEL, GAMMA, LEARNING_RATE, OUTPUT_DIR in the environment" >&2
         exit 2
         ;;
     esac
@@ -70,9 +71,7 @@ export -f run_cell
 
 failed=0
 for seed in $SEEDS; do
-    for cell in "PRM softmin" "PRM sum" "PRM gamma_decay" "PRMVR softmin" "PRMVR sum" "PRMVR gamma_decay" "VR softmin"; do
-        echo "$cell $seed"
-    done
+    tr ';' '\n' <<<"$CELLS" | sed "s/$/ $seed/"
 done | xargs -P "$PARALLEL" -L 1 bash -c 'run_cell "$@"' run_cell || failed=1
 write_page "$comparison"
 exit "$failed"

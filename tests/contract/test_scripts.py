@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from dataclasses import fields
 from pathlib import Path
 
@@ -72,3 +74,14 @@ def test_flags_in_the_readme_exist() -> None:
     text = (ROOT / "README.md").read_text()
     for name in re.findall(r"--([a-z][a-z_.-]*[a-z])", text):
         assert name in names | others, f"README names --{name}"
+
+
+def test_the_comparison_refuses_an_unknown_flag_before_anything_starts(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["bash", str(ROOT / "examples/scripts/compare_credit_assignment.sh"), "--quik"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OUTPUT_DIR": str(tmp_path / "out")},
+    )
+    assert done.returncode == 2 and "--quik: no such flag" in done.stderr
+    assert not (tmp_path / "out").exists()
