@@ -248,7 +248,7 @@ class AlarmConfig(AlarmThresholds):
 
     action: Literal["off", "warn", "stop"] = "warn"
     """warn: one line in the terminal and in alarms.jsonl; stop: also end the run after the step, with the last
-    checkpoint before the alarm's window named."""
+    checkpoint named that is at least two windows old."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,8 +32,8 @@ _ALARMS_INTRODUCTION = """
 
 Rules on means over the last `window` steps; the first window is the first `window` steps of the run, and no alarm
 comes before two windows have passed. Thresholds are flags, `--alarm.<name>`. `--alarm.action warn` (default) prints
-a line and writes `alarms.jsonl`; `stop` also ends the run after the step; both name the last checkpoint from before
-the window. `off` looks for nothing.
+a line and writes `alarms.jsonl`; `stop` also ends the run after the step; both name the last checkpoint that is at
+least two windows old. `off` looks for nothing.
 
 | alarm | rule |
 |---|---|

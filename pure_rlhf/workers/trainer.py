@@ -177,7 +177,8 @@ class PureTrainer(undecorated(PPOTrainer)):
         self.history.append(row)
         alarms = find_alarms(self.history, settings)
         for alarm in alarms:
-            good = alarm.step - settings.window
+            # An average over a window shows a collapse late: what was saved one window before it may be in it already.
+            good = alarm.step - 2 * settings.window
             record = dataclasses.asdict(alarm) | {"good_checkpoint": self.run.last_checkpoint(good)}
             self.run.write_alarm(record)
             self.state = {**self.state, "alarms": [*self.state["alarms"], record]}
