@@ -11,7 +11,10 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from pure_rlhf.report_page import STYLE, embed
+from pure_rlhf.report_page import ELEMENT_SCRIPT, STYLE, embed
+
+MAX_SAMPLED_SHOWN = 4
+"""Sampled answers of a problem that the page holds; all are in the files."""
 
 
 def render_page(results: dict[str, Any], rows: dict[str, Any]) -> str:
@@ -19,8 +22,8 @@ def render_page(results: dict[str, Any], rows: dict[str, Any]) -> str:
     names = ", ".join(results["models"])
     tables = "".join(_score_table(mode, results) for mode in results["scores"])
     limits = ""
-    if "sampled" in results["scores"] and results["num_samples"] > 4:
-        limits = "<p class=caption>Of the sampled answers the first four of each problem are here; all are in answers/.</p>"
+    if "sampled" in results["scores"] and results["num_samples"] > MAX_SAMPLED_SHOWN:
+        limits = f"<p class=caption>Of the sampled answers the first {MAX_SAMPLED_SHOWN} of each problem are here; all are in answers/.</p>"
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>Evaluation · {html.escape(names)}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -37,7 +40,7 @@ def render_page(results: dict[str, Any], rows: dict[str, Any]) -> str:
 <input id=search type=search placeholder="search in problems and answers"><span id=count></span></div>
 <div id=answers></div><button id=more>show more</button></section></main>
 <script>const PROBLEMS = {embed(rows["problems"])}; const ANSWERS = {embed(rows["answers"])};</script>
-<script>{_SCRIPT}</script>
+<script>{ELEMENT_SCRIPT}{_SCRIPT}</script>
 </body></html>
 """
 
@@ -123,12 +126,6 @@ const [benchmark, model, mode, verdict, search, list, count, more] =
 const names = values => [...new Set(values)].map(value => new Option(value, value));
 benchmark.append(...names(PROBLEMS.map(problem => problem.benchmark)));
 model.append(...names(ANSWERS.map(answer => answer.model)));
-function element(tag, className, text) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
 function card(answer) {
   const problem = PROBLEMS[answer.problem], node = element('article', 'answer'), top = element('div', 'top');
   top.append(element('span', 'badge ' + (answer.correct ? 'correct' : 'wrong'), answer.correct ? 'correct' : 'wrong'));

@@ -13,7 +13,7 @@ from typing import Any
 
 from evaluation.answers import Answer
 from evaluation.benchmarks import BENCHMARKS
-from evaluation.page import render_page
+from evaluation.page import MAX_SAMPLED_SHOWN, render_page
 from evaluation.plan import EvaluationSettings, Plan
 from evaluation.scoring import (
     bootstrap_interval,
@@ -25,8 +25,6 @@ from evaluation.scoring import (
 )
 
 PUBLISHED_FILE = Path(__file__).with_name("published_results.json")
-MAX_SAMPLED_SHOWN = 4
-"""Sampled answers of a problem that the page holds; all are in the files."""
 Groups = Sequence[list[Answer]]  # the answers of each problem, in the problems' order
 
 

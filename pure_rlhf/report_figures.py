@@ -104,7 +104,7 @@ def _accuracy_figure(
 ) -> go.Figure | None:
     figure = empty_figure()
     _add_curve(figure, series(metrics, "reward/verifiable_accuracy"), "training", COLORS[0])
-    held_out = _held_out_points(metrics, evaluation)
+    held_out = held_out_points(metrics, evaluation)
     if held_out:
         values = [result["pass@1"] for _, result in held_out]
         ends = [
@@ -135,7 +135,7 @@ def _accuracy_figure(
     return figure if figure.data else None
 
 
-def _held_out_points(
+def held_out_points(
     metrics: Sequence[dict[str, Any]], evaluation: dict[str, dict[str, Any]]
 ) -> list[tuple[int, dict[str, Any]]]:
     """(step, result): "before" stands at step 0, "step N" at N, "after" at the last step."""

@@ -52,7 +52,7 @@ def render_page(
 </main>
 <script>{get_plotlyjs()}</script>
 <script>const FIGURES = [{figures}]; const ROLLOUTS = {embed(rollouts)};</script>
-<script>{_SCRIPT}</script>
+<script>{ELEMENT_SCRIPT}{_SCRIPT}</script>
 </body></html>
 """
 
@@ -235,16 +235,20 @@ border:1px solid rgba(31,42,55,.07)}
 @media print{.controls{display:none}}
 """
 
-_SCRIPT = r"""
-FIGURES.forEach((figure, index) => Plotly.newPlot('plot-' + index, figure.data, figure.layout,
-  {responsive: true, displayModeBar: false}));
-
+# for every page that places untrusted text
+ELEMENT_SCRIPT = r"""
 function element(tag, className, text) {
   const node = document.createElement(tag);
   if (className) node.className = className;
   if (text !== undefined) node.textContent = text;
   return node;
 }
+"""
+
+_SCRIPT = r"""
+FIGURES.forEach((figure, index) => Plotly.newPlot('plot-' + index, figure.data, figure.layout,
+  {responsive: true, displayModeBar: false}));
+
 // -1 red, 0 grey, +1 green; rewards of sum-form PRMs may lie outside
 function color(reward) {
   if (typeof reward !== 'number') return '#f6f8fa';

@@ -41,11 +41,6 @@ bash "$root/examples/scripts/setup.sh"
 "$python" -m examples.tiny_math.make_world --output_dir "$OUTPUT_DIR/world" >/dev/null
 PYTHON=$python WORLD=$OUTPUT_DIR/world bash "$root/examples/tiny_math/train_prm.sh"
 
-write_page() {
-    "$python" -m examples.tiny_math.compare "$runs" --output_dir "$1" --steps "$STEPS" --gamma "$GAMMA" \
-        --learning_rate "$LEARNING_RATE"
-}
-
 run_cell() { # MODE CREDIT SEED
     local name=$1-$2-seed$3
     local run=$runs/$name resume=()
@@ -73,5 +68,6 @@ failed=0
 for seed in $SEEDS; do
     tr ';' '\n' <<<"$CELLS" | sed "s/$/ $seed/"
 done | xargs -P "$PARALLEL" -L 1 bash -c 'run_cell "$@"' run_cell || failed=1
-write_page "$comparison"
+"$python" -m examples.tiny_math.compare "$runs" --output_dir "$comparison" --steps "$STEPS" --gamma "$GAMMA" \
+    --learning_rate "$LEARNING_RATE"
 exit "$failed"

@@ -28,6 +28,7 @@ from examples.tiny_math.checker import check_steps, is_correct
 from examples.tiny_math.problems import parse_problem
 from examples.tiny_math.progress import Progress
 from examples.tiny_math.tokenizer import END_OF_TEXT
+from pure_rlhf.report_figures import held_out_points
 
 SMOOTHING_STEPS = 5
 COLLAPSE_POINTS = 0.20
@@ -133,11 +134,8 @@ def read_history(run: Path) -> RunHistory:
         row |= {key: metrics[theirs] for key, theirs in FROM_METRICS.items() if theirs in metrics}
         rows.append(row)
     evaluation = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
-    at = {"before": 0, "after": int(rows[-1]["step"])}
-    greedy = {
-        at.get(when, int(when.split()[-1]) if when.startswith("step") else 0): result["pass@1"]
-        for when, result in evaluation.items()
-    }
+    # of the last step there may be two, "step N" and "after": one point
+    greedy = {int(step): result["pass@1"] for step, result in held_out_points(rows, evaluation)}
     return RunHistory(
         setting=mode if mode == "VR" else f"{mode} {credit}",
         seed=int(seed),

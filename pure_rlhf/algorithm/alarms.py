@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 Row = Mapping[str, float]
+ACCURACY = "reward/verifiable_accuracy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +53,16 @@ class Alarm:
     message: str
 
 
+Rule = Callable[[Sequence[Row], AlarmThresholds], str | None]
+
+
 @dataclass(frozen=True)
 class Detector:
     """`rule` returns what it saw, in words, or None; `definition` is for the docs."""
 
     kind: str
+    rule: Rule
     definition: str
-    rule: Callable[[Sequence[Row], AlarmThresholds], str | None]
 
 
 def find_alarms(history: Sequence[Row], thresholds: AlarmThresholds) -> list[Alarm]:
@@ -95,11 +99,15 @@ def _first_and_last(
     return (None, None) if first is None or last is None else (first, last)
 
 
-def _only_thinking(history: Sequence[Row], t: AlarmThresholds) -> str | None:
-    share = _mean(history[-t.window :], "reward/no_answer_frac")
-    if share is None or share < t.no_answer_frac:
-        return None
-    return f"{share:.0%} of the answers have no closed box"
+def _at_least(key: str, threshold: str, words: str) -> Rule:
+    """The rule that the size of a metric's mean over the last window reaches a threshold."""
+
+    def rule(history: Sequence[Row], t: AlarmThresholds) -> str | None:
+        value = _mean(history[-t.window :], key)
+        reached = value is not None and abs(value) >= getattr(t, threshold)
+        return words.format(value) if reached else None
+
+    return rule
 
 
 def _one_step(history: Sequence[Row], t: AlarmThresholds) -> str | None:
@@ -119,88 +127,78 @@ def _zero_step(history: Sequence[Row], t: AlarmThresholds) -> str | None:
     return f"answers shrank from {first:.0f} to {last:.0f} tokens"
 
 
-def _repetition(history: Sequence[Row], t: AlarmThresholds) -> str | None:
-    share = _mean(history[-t.window :], "rollout/high_repetition_frac")
-    if share is None or share < t.repetition_frac:
-        return None
-    return f"{share:.0%} of the answers repeat themselves"
+def _fall(
+    history: Sequence[Row], t: AlarmThresholds, drop: float
+) -> tuple[Sequence[Row], str] | None:
+    """The window with the highest verified accuracy, and the fall from it to the last window in words.
 
-
-def _best_window(history: Sequence[Row], window: int) -> Sequence[Row]:
-    """The window with the highest verified accuracy; empty where none has one."""
+    None where no accuracy is known, the fall is smaller than `drop`, or noise explains it.
+    """
+    last_rows = history[-t.window :]
+    last = _mean(last_rows, ACCURACY)
     best: tuple[float, Sequence[Row]] = (float("-inf"), [])
-    for end in range(window, len(history) + 1):
-        rows = history[end - window : end]
-        accuracy = _mean(rows, "reward/verifiable_accuracy")
+    for end in range(t.window, len(history) + 1):
+        rows = history[end - t.window : end]
+        accuracy = _mean(rows, ACCURACY)
         if accuracy is not None and accuracy > best[0]:
             best = (accuracy, rows)
-    return best[1]
-
-
-def _fall(history: Sequence[Row], t: AlarmThresholds) -> tuple[float, float] | None:
-    """Verified accuracy in its best window and in the last one; None where none is known, or noise explains it."""
-    key = "reward/verifiable_accuracy"
-    windows = (_best_window(history, t.window), history[-t.window :])
-    best, last = (_mean(rows, key) for rows in windows)
-    if best is None or last is None:
+    if last is None or best[0] - last < drop:
         return None
     squared_error = 0.0
-    for rows in windows:
-        values = [row[key] for row in rows if key in row]
+    for rows in (best[1], last_rows):
+        values = [row[ACCURACY] for row in rows if ACCURACY in row]
         squared_error += statistics.variance(values) / len(values) if len(values) > 1 else 0.0
-    return (best, last) if best - last >= t.accuracy_z * math.sqrt(squared_error) else None
+    if best[0] - last < t.accuracy_z * math.sqrt(squared_error):
+        return None
+    return best[1], f"verified accuracy fell from {best[0]:.0%} to {last:.0%}"
 
 
 def _reward_hacking(history: Sequence[Row], t: AlarmThresholds) -> str | None:
-    fall = _fall(history, t)
-    then = _mean(_best_window(history, t.window), "reward/process_return")
+    fall = _fall(history, t, t.accuracy_drop)
+    if fall is None:
+        return None
+    then = _mean(fall[0], "reward/process_return")
     now = _mean(history[-t.window :], "reward/process_return")
-    if fall is None or then is None or now is None:
+    if then is None or now is None or now <= then:
         return None
-    if fall[0] - fall[1] < t.accuracy_drop or now <= then:
-        return None
-    return (
-        f"verified accuracy fell from {fall[0]:.0%} to {fall[1]:.0%} while the process return rose from "
-        f"{then:.2f} to {now:.2f}"
-    )
+    return f"{fall[1]} while the process return rose from {then:.2f} to {now:.2f}"
 
 
 def _accuracy_collapse(history: Sequence[Row], t: AlarmThresholds) -> str | None:
-    fall = _fall(history, t)
-    if fall is None or fall[0] - fall[1] < t.accuracy_collapse:
-        return None
-    return f"verified accuracy fell from {fall[0]:.0%} to {fall[1]:.0%}"
+    fall = _fall(history, t, t.accuracy_collapse)
+    return None if fall is None else fall[1]
 
 
-def _kl(history: Sequence[Row], t: AlarmThresholds) -> str | None:
-    value = _mean(history[-t.window :], "policy/kl_reference")
-    if value is None or abs(value) < t.kl_reference:
-        return None
-    return f"KL to the reference is {value:.2f} nats per token"
-
-
-def _ratio(history: Sequence[Row], t: AlarmThresholds) -> str | None:
-    value = _mean(history[-t.window :], "policy/clip_ratio")
-    if value is None or value < t.clip_ratio:
-        return None
-    return f"{value:.0%} of the tokens are clipped"
-
-
-_DEFINED: tuple[tuple[str, Callable[[Sequence[Row], AlarmThresholds], str | None], str], ...] = (
-    ("only_thinking", _only_thinking, "share of answers without a closed box >= `no_answer_frac`"),
-    ("one_step", _one_step,
-     "the share of answers with one step rose by `single_step_rise` since the first window, and "
-     "steps are longer than then"),
-    ("zero_step", _zero_step,
-     "answers are at most `short_answer_ratio` times as long as in the first window"),
-    ("repetition", _repetition, "share of highly repetitive answers >= `repetition_frac`"),
-    ("reward_hacking", _reward_hacking,
-     "the verified accuracy is `accuracy_drop` and `accuracy_z` standard errors below its best "
-     "window, and the process return is above what it was there"),
-    ("accuracy_collapse", _accuracy_collapse,
-     "the verified accuracy is `accuracy_collapse` and `accuracy_z` standard errors below its best "
-     "window"),
-    ("kl", _kl, "size of the KL to the reference >= `kl_reference`"),
-    ("ratio", _ratio, "share of clipped tokens >= `clip_ratio`"),
+DETECTORS = (
+    Detector(
+        "only_thinking",
+        _at_least("reward/no_answer_frac", "no_answer_frac", "{:.0%} of the answers have no closed box"),
+        "share of answers without a closed box >= `no_answer_frac`"),
+    Detector(
+        "one_step", _one_step,
+        "the share of answers with one step rose by `single_step_rise` since the first window, and "
+        "steps are longer than then"),
+    Detector(
+        "zero_step", _zero_step,
+        "answers are at most `short_answer_ratio` times as long as in the first window"),
+    Detector(
+        "repetition",
+        _at_least("rollout/high_repetition_frac", "repetition_frac", "{:.0%} of the answers repeat themselves"),
+        "share of highly repetitive answers >= `repetition_frac`"),
+    Detector(
+        "reward_hacking", _reward_hacking,
+        "the verified accuracy is `accuracy_drop` and `accuracy_z` standard errors below its best "
+        "window, and the process return is above what it was there"),
+    Detector(
+        "accuracy_collapse", _accuracy_collapse,
+        "the verified accuracy is `accuracy_collapse` and `accuracy_z` standard errors below its best "
+        "window"),
+    Detector(
+        "kl",
+        _at_least("policy/kl_reference", "kl_reference", "KL to the reference is {:.2f} nats per token"),
+        "size of the KL to the reference >= `kl_reference`"),
+    Detector(
+        "ratio",
+        _at_least("policy/clip_ratio", "clip_ratio", "{:.0%} of the tokens are clipped"),
+        "share of clipped tokens >= `clip_ratio`"),
 )  # fmt: skip
-DETECTORS = tuple(Detector(kind, definition, rule) for kind, rule, definition in _DEFINED)
