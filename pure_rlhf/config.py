@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pure_rlhf.algorithm.alarms import AlarmThresholds
+from pure_rlhf.algorithm.curriculum import CurriculumSettings
 from pure_rlhf.types import AdvantageSettings, convention_settings
 
 DEFAULT_INPUT_TEMPLATE = (
@@ -246,9 +247,14 @@ class LoggerConfig:
 class AlarmConfig(AlarmThresholds):
     """Alarms on collapse and reward hacking (docs/metrics.md)."""
 
-    action: Literal["off", "warn", "stop"] = "warn"
+    action: Literal["off", "warn", "stop", "rollback"] = "warn"
     """warn: one line in the terminal and in alarms.jsonl; stop: also end the run after the step, with the last
-    checkpoint named that is at least two windows old."""
+    checkpoint named that is at least two windows old; rollback: load that checkpoint and go on with less weight on
+    the process rewards."""
+    rollback_factor: float = 0.5
+    """What each roll back multiplies the weight of the process rewards by, in [0, 1]."""
+    max_rollbacks: int = 3
+    """The alarm after so many roll backs ends the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,6 +278,12 @@ class PureConfig:
     """Leave-one-out baseline of the process rewards (step is biased towards few steps)."""
     process_reward_coef: float | None = None
     """Weight of the process rewards."""
+    process_reward_schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How the weight of the process rewards goes to --process_reward_final_coef over --max_steps."""
+    process_reward_final_coef: float = 0.0
+    """The weight at the last step; read by the schedules linear and cosine."""
+    process_reward_gate: Literal["all", "not_wrong"] = "all"
+    """not_wrong: no process reward for answers that the verifier calls wrong."""
     verifiable_reward_coef: float = 1.0
     """Weight of the verifiable reward."""
     verifiable_reward_range: Literal["minus_one_zero", "zero_one", "minus_one_one"] | None = None
@@ -325,6 +337,7 @@ class PureConfig:
     ckpt: CheckpointConfig = field(default_factory=CheckpointConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     alarm: AlarmConfig = field(default_factory=AlarmConfig)
+    curriculum: CurriculumSettings = field(default_factory=CurriculumSettings)
 
     @property
     def uses_prm(self) -> bool:
@@ -367,6 +380,7 @@ class PureConfig:
             credit_assignment=self.credit_assignment,
             credit_temperature=self.credit_temperature,
             credit_gamma=self.credit_gamma,
+            process_reward_gate=self.process_reward_gate,
             verifiable_reward_coef=self.verifiable_reward_coef,
             estimator=self.advantage_estimator,
             baseline_length=self.rollout.max_new_tokens,

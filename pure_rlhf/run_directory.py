@@ -2,7 +2,8 @@
 
 config.json               resolved configuration, package versions, git commit, seed
 metrics.jsonl             one flat object a step, with `step` and `wall_seconds`
-alarms.jsonl              one object for each alarm: kind, step, message, good_checkpoint; absent where none was raised
+alarms.jsonl              one object for each alarm: kind, step, message, good_checkpoint and, where the run went
+                          back to it, rolled_back_to (its step); absent where none was raised
 rollouts/step_NNNNNN.jsonl  some answers of the step with their steps and rewards
 evaluation.json           {"before": {"pass@1", "n", "ci95"}, "after": {...}}
 report.html               made from the above (report.py)
@@ -85,6 +86,10 @@ class RunDirectory:
         with (self.path / "alarms.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(alarm) + "\n")
 
+    def read_alarms(self) -> list[dict[str, Any]]:
+        path = self.path / "alarms.jsonl"
+        return _read_rows(path) if path.exists() else []
+
     def last_checkpoint(self, step: int) -> str | None:
         """Folder of the newest checkpoint that was written at or before `step`, relative to the run; None if none."""
         found = [
@@ -101,10 +106,9 @@ class RunDirectory:
         """
         if not self.metrics_path.exists():
             return []
-        alarms = self.path / "alarms.jsonl"
-        if alarms.exists():
-            earlier = [alarm for alarm in _read_rows(alarms) if alarm["step"] <= step]
-            alarms.write_text(_as_lines(earlier), encoding="utf-8")
+        earlier = [alarm for alarm in self.read_alarms() if alarm["step"] <= step]
+        if earlier or (self.path / "alarms.jsonl").exists():
+            (self.path / "alarms.jsonl").write_text(_as_lines(earlier), encoding="utf-8")
         kept = [row for row in _read_rows(self.metrics_path) if row["step"] <= step]
         self.metrics_path.write_text(_as_lines(kept), encoding="utf-8")
         if kept:

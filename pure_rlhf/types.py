@@ -67,6 +67,8 @@ class AdvantageSettings:
     """Discount per step of gamma_decay, in (0, 1]."""
     process_reward_coef: float = 1.0
     """Factor of the process rewards. The verl version uses 0.5."""
+    process_reward_gate: Literal["all", "not_wrong"] = "all"
+    """not_wrong: answers that the verifier calls wrong earn no process reward, neither good nor bad."""
     verifiable_reward_coef: float = 1.0
     """Factor of the verifiable reward."""
     verifiable_reward_range: Literal["minus_one_zero", "zero_one", "minus_one_one"] = (

@@ -10,12 +10,14 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from pure_rlhf import cpu_host
 from pure_rlhf.algorithm.advantage_settings import find_setting_problems
+from pure_rlhf.algorithm.alarms import limit_detector
+from pure_rlhf.algorithm.curriculum import CurriculumSettings, find_curriculum_problems
 from pure_rlhf.algorithm.prm_scoring import single_separator_id
 from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
 from pure_rlhf.config import ConfigError, PureConfig
@@ -62,6 +64,7 @@ _FLAG_OF = {
         "credit_gamma",
         "reward_baseline",
         "process_reward_coef",
+        "process_reward_gate",
         "verifiable_reward_coef",
         "verifiable_reward_range",
         "verifiable_reward_baseline",
@@ -71,6 +74,7 @@ _FLAG_OF = {
     )
 }
 _NAMES = re.compile(rf"\b({'|'.join(_FLAG_OF)})\b")
+_CURRICULUM_NAMES = re.compile(rf"\b({'|'.join(f.name for f in fields(CurriculumSettings))})\b")
 
 
 def check_values(config: PureConfig) -> Iterator[str]:
@@ -79,6 +83,9 @@ def check_values(config: PureConfig) -> Iterator[str]:
     yield from _check_positive(c)
     for problem in find_setting_problems(c.advantage_settings()):
         yield _NAMES.sub(lambda match: _FLAG_OF[match[0]], problem)
+    for problem in find_curriculum_problems(c.curriculum):
+        yield _CURRICULUM_NAMES.sub(lambda match: f"--curriculum.{match[0]}", problem)
+    yield from _check_alarms(c)
     if not 0 < c.rollout.top_p <= 1:
         yield f"--rollout.top_p {c.rollout.top_p}: must lie in (0, 1]; 1.0 samples from all tokens"
     yield from _check_batches(c)
@@ -134,6 +141,30 @@ def _check_positive(c: PureConfig) -> Iterator[str]:
     for flag, (value, remedy) in remedies.items():
         if not value > 0:
             yield f"{flag} {value}: must be > 0; {remedy}"
+
+
+def _check_alarms(c: PureConfig) -> Iterator[str]:
+    for limit in c.alarm.limits:
+        try:
+            limit_detector(limit)
+        except ValueError as error:
+            yield f"--alarm.limits: {error}"
+    if c.alarm.action != "rollback":
+        return
+    if not 0 <= c.alarm.rollback_factor <= 1:
+        yield f"--alarm.rollback_factor {c.alarm.rollback_factor}: must lie in [0, 1]; 0.5 halves the weight"
+    age = 2 * c.alarm.window
+    if c.ckpt.disable_ds or c.ckpt.save_steps < 1:
+        yield (
+            "--alarm.action rollback: needs checkpoints to go back to; drop --ckpt.disable_ds and set "
+            f"--ckpt.save_steps, for example to {c.alarm.window}"
+        )
+    elif c.ckpt.save_steps * (c.ckpt.max_num - 1) < age:
+        yield (
+            f"--alarm.action rollback: goes back at least {age} steps (two --alarm.window), but --ckpt.max_num "
+            f"{c.ckpt.max_num} checkpoints every --ckpt.save_steps {c.ckpt.save_steps} steps reach less far; keep "
+            f"{-(-age // c.ckpt.save_steps) + 1}"
+        )
 
 
 def _check_batches(c: PureConfig) -> Iterator[str]:
@@ -244,6 +275,12 @@ def _check_records(c: PureConfig, inputs: Inputs) -> Iterator[str]:
         yield (
             f"--reward_mode VR: no problem in {c.data.prompt_dataset} has an answer in column "
             f"{c.data.label_key!r}; name the right column with --data.label_key, or use --reward_mode PRM"
+        )
+    if train and c.curriculum.method != "off" and not any(record.answer for record in train):
+        yield (
+            f"--curriculum.method {c.curriculum.method}: chooses by verified accuracy, but no problem in "
+            f"{c.data.prompt_dataset} has an answer in column {c.data.label_key!r}; name the right column with "
+            f"--data.label_key, or use off"
         )
     selection = inputs.selection_prompts.records
     for flag, source, records in (

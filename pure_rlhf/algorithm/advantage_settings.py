@@ -7,6 +7,7 @@ sentence: setting, value, rule, remedy.
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from pure_rlhf.types import AdvantageSettings
 
@@ -14,6 +15,7 @@ CREDIT_ASSIGNMENTS: tuple[str, ...] = ("softmin", "min", "sum", "gamma_decay", "
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "reward_mode": ("PRM", "VR", "PRMVR"),
+    "process_reward_gate": ("all", "not_wrong"),
     "verifiable_reward_range": ("minus_one_zero", "zero_one", "minus_one_one"),
     "verifiable_reward_baseline": ("scalar", "shared"),
     "estimator": ("rloo", "reinforce_baseline", "group_norm"),
@@ -40,12 +42,31 @@ def find_setting_problems(settings: AdvantageSettings) -> list[str]:
             problems.append(f"{name} must be finite, got {getattr(settings, name)}")
     if settings.kl_coef < 0:
         problems.append(f"kl_coef must be >= 0, got {settings.kl_coef}; 0 turns the penalty off")
+    if settings.process_reward_gate != "all" and settings.reward_mode == "VR":
+        problems.append(
+            f"process_reward_gate {settings.process_reward_gate} does nothing in reward_mode VR, which has no process "
+            "rewards; use reward_mode PRMVR, or process_reward_gate all"
+        )
     if settings.group_size < 2:
         problems.append(
             f"group_size must be >= 2, got {settings.group_size}: every estimator compares the "
             "answers to one prompt; sample at least two"
         )
     return problems + _find_length_problems(settings) + _find_baseline_problems(settings)
+
+
+def scheduled_coef(
+    start: float, end: float, *, schedule: Literal["constant", "linear", "cosine"], progress: float
+) -> float:
+    """A coefficient on its way from `start` to `end`; `progress` is the share of the run that is done, in [0, 1].
+
+    Example: linear from 1 to 0 is 0.75 at progress 0.25.
+    """
+    assert 0 <= progress <= 1
+    if schedule == "constant":
+        return start
+    done = progress if schedule == "linear" else (1 - math.cos(math.pi * progress)) / 2
+    return start + (end - start) * done
 
 
 def _find_length_problems(settings: AdvantageSettings) -> list[str]:

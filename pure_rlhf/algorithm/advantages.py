@@ -56,7 +56,8 @@ def compute_advantages(
         step_rewards_BS: rewards of the steps; not read in mode VR and may be None there.
         steps: where the steps end, from `split_steps` on the same batch.
         verifiable_reward_B: 1 for a right answer, 0 for a wrong one, NaN for all answers to a
-            prompt without a known answer: these earn exactly 0. Not read in mode PRM.
+            prompt without a known answer: these earn exactly 0. In mode PRM only
+            `process_reward_gate` reads it.
         kl_BA: estimate of the KL divergence from the reference at each token; None counts as 0.
         action_mask_BA: true (non-zero) at the answer tokens.
 
@@ -71,7 +72,7 @@ def compute_advantages(
     length_B = action_mask_BA.sum(dim=1)
     credit_BS = _process_credit(settings, step_rewards_BS, steps)
     rewards = _Rewards(
-        payout_BS=_process_payout(settings, credit_BS, steps, length_B),
+        payout_BS=_process_payout(settings, credit_BS, steps, length_B, verifiable_reward_B),
         outcome_B=_outcome_payout(settings, verifiable_reward_B, length_B),
         penalty_BA=_kl_penalty(settings, kl_BA, action_mask_BA),
     )
@@ -176,9 +177,15 @@ def _process_credit(
 
 
 def _process_payout(
-    settings: AdvantageSettings, credit_BS: Tensor, steps: StepSpans, length_B: Tensor
+    settings: AdvantageSettings,
+    credit_BS: Tensor,
+    steps: StepSpans,
+    length_B: Tensor,
+    verifiable_reward_B: Tensor,
 ) -> Tensor:
     payout_BS = settings.process_reward_coef * credit_BS
+    if settings.process_reward_gate == "not_wrong":
+        payout_BS = payout_BS.masked_fill(verifiable_reward_B[:, None] == 0, 0.0)
     if settings.reward_baseline not in ("token", "step"):
         return payout_BS
     return payout_BS - step_baselines(

@@ -8,10 +8,15 @@ detector reads a metric that a mode does not have: a missing key means that its 
 
 from __future__ import annotations
 
+import difflib
 import math
+import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from pure_rlhf.algorithm.metrics import METRICS, is_declared
 
 Row = Mapping[str, float]
 ACCURACY = "reward/verifiable_accuracy"
@@ -42,6 +47,8 @@ class AlarmThresholds:
     """kl: KL to the reference in nats per token."""
     clip_ratio: float = 0.3
     """ratio: share of clipped tokens, in [0, 1]."""
+    limits: tuple[str, ...] = ()
+    """limit: bounds of your own on any metric of docs/metrics.md, such as 'policy/entropy<0.05' or 'timing/step>60'."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +83,54 @@ def find_alarms(history: Sequence[Row], thresholds: AlarmThresholds) -> list[Ala
     step = int(history[-1]["step"])
     return [
         Alarm(detector.kind, step, message)
-        for detector in DETECTORS
+        for detector in (*DETECTORS, *map(limit_detector, thresholds.limits))
         if (message := _holds(detector, history, thresholds)) is not None
         and _holds(detector, history[:-1], thresholds) is None
     ]
+
+
+def limit_detector(limit: str) -> Detector:
+    """The detector of one of `AlarmThresholds.limits`.
+
+    Raises:
+        ValueError: it is not METRIC<NUMBER or METRIC>NUMBER, or there is no such metric.
+    """
+    matched = re.fullmatch(r"\s*([^<>\s]+)\s*([<>])\s*([^<>\s]+)\s*", limit)
+    try:
+        bound = float(matched[3]) if matched else math.nan
+    except ValueError:
+        bound = math.nan
+    if matched is None or math.isnan(bound):
+        raise ValueError(
+            f"{limit!r} must be METRIC<NUMBER or METRIC>NUMBER, as 'policy/entropy<0.05'"
+        )
+    key, sign = matched[1], 1 if matched[2] == ">" else -1
+    if not is_declared(key):
+        close = difflib.get_close_matches(key, METRICS, n=3, cutoff=0.0)
+        raise ValueError(
+            f"there is no metric {key!r}; did you mean {', '.join(close)}? docs/metrics.md has them all"
+        )
+
+    def rule(history: Sequence[Row], t: AlarmThresholds) -> str | None:
+        value = _mean(history[-t.window :], key)
+        reached = value is not None and sign * value > sign * bound
+        return f"{key} is {value:.4g}, the limit is {limit}" if reached else None
+
+    return Detector("limit", rule, limit)
+
+
+def without_undone(history: Sequence[Row], alarms: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """The history of the weights that the run goes on with: steps that a roll back undid are left out.
+
+    Args:
+        alarms: records of `alarms.jsonl`; those of a roll back hold `rolled_back_to`, the step of the checkpoint.
+    """
+    kept = list(history)
+    for alarm in alarms:
+        good = alarm.get("rolled_back_to")
+        if good is not None:
+            kept = [row for row in kept if not good < row["step"] <= alarm["step"]]
+    return kept
 
 
 def _holds(detector: Detector, history: Sequence[Row], t: AlarmThresholds) -> str | None:

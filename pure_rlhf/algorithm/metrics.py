@@ -1,4 +1,4 @@
-"""The metric table and the functions that compute the rollout metrics of a step.
+"""The metric table; `rollout_metrics.py` computes those of a step's answers.
 
 `METRICS` is the one declaration of every key in `metrics.jsonl`: what it is reduced over, its unit,
 what it means and what a bad trend looks like; docs, plots and tests are made from it, and an
@@ -9,19 +9,10 @@ the verified accuracy falls.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
-
-import torch
-from torch import Tensor
-
-from pure_rlhf.types import StepSpans
-
-REPETITION_NGRAM = 8
-HIGH_REPETITION = 0.5
 
 Reduction = Literal["token", "step", "sample", "group", "last"]
 
@@ -39,8 +30,8 @@ class Metric:
 
 _DECLARED = [
     Metric("reward/process_return", "sample", "reward",
-           "value of an answer by the PRM: the sum of the credit of its steps, about the worst "
-           "step reward in min-form",
+           "value of an answer by the PRM (the published outcome reward): the sum of the credit of "
+           "its steps, about the worst step reward in min-form",
            "rises while verifiable_accuracy falls: reward hacking"),
     Metric("reward/process_return_std", "group", "reward",
            "standard deviation of the process return among the answers to one prompt",
@@ -50,7 +41,8 @@ _DECLARED = [
     Metric("reward/worst_step", "sample", "-1 to 1",
            "lowest step reward of an answer", "near 1 with falling accuracy"),
     Metric("reward/verifiable_accuracy", "sample", "0 to 1",
-           "share of correct final answers, over answers to prompts with a known answer", "falls"),
+           "share of correct final answers, over answers to prompts with a known answer "
+           "(the mean avg@n of their prompts)", "falls"),
     Metric("reward/answered_frac", "sample", "0 to 1",
            "share of answers whose prompt has a known answer",
            "0 in mode VR or PRMVR: nothing can be verified"),
@@ -60,12 +52,29 @@ _DECLARED = [
     Metric("reward/false_positive_frac", "sample", "0 to 1",
            "share of verified answers with a positive process return and a wrong final answer",
            "rises: the PRM is being exploited"),
+    Metric("reward/prm_calibration_error", "sample", "0 to 1",
+           "distance of p = (process return + 1) / 2 from the accuracy of the answers with about "
+           "that p, over verified answers (expected calibration error, 5 bins)",
+           "rises: what the PRM likes is no longer right"),
+    Metric("prm_calibration/<name>/accuracy", "sample", "0 to 1",
+           "verified accuracy of the answers whose p lies in this range",
+           "falls in the upper ranges: the PRM is being exploited"),
+    Metric("prm_calibration/<name>/answers", "last", "answers",
+           "verified answers whose p lies in this range", "all in the uppermost, wrong or not"),
     Metric("reward/no_signal_group_frac", "group", "0 to 1",
            "share of prompts whose answers all earn the same: they teach nothing",
            "near 1: prompts too easy or too hard, or a collapsed policy"),
     Metric("reward/group_pass_frac", "group", "0 to 1",
-           "share of verified prompts with at least one correct answer",
+           "share of verified prompts with at least one correct answer (pass@n)",
            "falls: exploration is lost"),
+    *(Metric(f"group/accuracy_{name}", "group", "0 to 1",
+             f"share of verified prompts with {share} of their answers correct", bad_sign)
+      for name, share, bad_sign in (
+          ("none", "none", "rises: prompts too hard, or a collapsed policy"),
+          ("low", "up to a third", "nothing is left to learn when low, middle and high are near 0"),
+          ("middle", "more than a third and less than two thirds", "as above"),
+          ("high", "two thirds or more but not all", "as above"),
+          ("all", "all", "near 1: prompts too easy"))),
     Metric("reward/no_answer_frac", "sample", "0 to 1",
            "share of answers without a closed box", "rises: only thinking and never answering"),
     Metric("pure/steps_per_answer", "sample", "steps",
@@ -77,18 +86,28 @@ _DECLARED = [
            "moves to 1: steps are appended after the solution"),
     Metric("pure/single_step_frac", "sample", "0 to 1",
            "share of answers with one step", "rises to 1"),
+    Metric("pure/zero_step_frac", "sample", "0 to 1",
+           "share of answers without a step that has content", "not 0: empty answers"),
+    Metric("pure/steps_per_answer_max", "last", "steps",
+           "most steps of an answer", "explodes before the mean does"),
     Metric("pure/empty_step_frac", "step", "0 to 1",
            "share of steps without content", "rises: free rewards"),
     Metric("rollout/num_answers", "last", "answers",
            "answers of the step", "differs between steps"),
     Metric("rollout/response_length", "sample", "tokens",
            "length of an answer", "collapses or hits the limit"),
+    Metric("rollout/response_length_min", "last", "tokens",
+           "length of the shortest answer", "near 0: empty or thank-you answers"),
     Metric("rollout/response_length_correct", "sample", "tokens",
            "length of the correct answers", "as above"),
     Metric("rollout/response_length_wrong", "sample", "tokens",
            "length of the wrong answers", "far above the correct"),
     Metric("rollout/truncated_frac", "sample", "0 to 1",
-           "share of answers cut by the length limit", "rises"),
+           "share of answers cut by the length limit (clip ratio)", "rises"),
+    Metric("rollout/truncated_frac_correct", "sample", "0 to 1",
+           "the same among the correct answers", "not 0: correct, and yet it goes on"),
+    Metric("rollout/truncated_frac_wrong", "sample", "0 to 1",
+           "the same among the wrong answers", "near 1: the limit is what makes them wrong"),
     Metric("rollout/repetition", "sample", "0 to 1",
            "share of the 8-grams of an answer that stood in it before (rep-8 of Welleck et al., "
            "arXiv 1908.04319)", "rises: the policy repeats itself"),
@@ -100,6 +119,23 @@ _DECLARED = [
            "collapsed within 5 steps of it"),
     Metric("rollout/high_repetition_frac_wrong", "sample", "0 to 1",
            "the same among the wrong answers", "rises"),
+    Metric("rollout/reflection_patterns", "sample", "matches",
+           "phrases of reflection in an answer: wait, however, let's check and six more",
+           "explodes: only thinking"),
+    Metric("reward/process_reward_coef", "last", "",
+           "weight of the process rewards: --process_reward_schedule, lowered by roll backs",
+           "not the schedule"),
+    Metric("curriculum/rounds", "last", "rounds",
+           "rounds of sampling until the batch was full", "near --curriculum.max_rounds"),
+    Metric("curriculum/groups_sampled", "last", "prompts",
+           "prompts sampled for the step, kept or not", "grows: more and more is thrown away"),
+    Metric("curriculum/yield", "group", "0 to 1",
+           "share of the sampled prompts that the curriculum keeps", "near 0"),
+    Metric("curriculum/group_accuracy_sampled", "group", "0 to 1",
+           "verified accuracy over all sampled prompts with a known answer, kept or not (avg@n)",
+           "near 0 or 1: prompts too hard or too easy"),
+    Metric("curriculum/group_pass_frac_sampled", "group", "0 to 1",
+           "share of all sampled prompts with at least one correct answer (pass@n)", "falls"),
     Metric("alarm/raised", "last", "alarms",
            "alarms that began at this step (alarms.jsonl says which)", "not 0"),
     Metric("policy/kl_reference", "token", "nats", "KL of the policy to the reference", "explodes"),
@@ -118,6 +154,10 @@ _DECLARED = [
            "above 0.1: the engine does not hold the policy's weights"),
     Metric("sync/log_prob_gap_max", "last", "nats",
            "the largest such gap", "grows from step to step"),
+    Metric("sync/importance_ratio_mean", "token", "ratio",
+           "probability of the sampled tokens by policy / by engine", "not near 1"),
+    Metric("sync/importance_ratio_max", "last", "ratio",
+           "the largest such ratio", "grows from step to step"),
     Metric("sync/buckets", "last", "buckets",
            "transfers of one weight sync", "0: nothing was sent"),
     Metric("sync/megabytes", "last", "MB", "size of one weight sync", "not the size of the policy"),
@@ -139,6 +179,12 @@ _DECLARED = [
            "the policy's weights into the engines", "dominates the step"),
     Metric("timing/step", "last", "s",
            "the whole step, evaluation and checkpoints left out", "much above the sum"),
+    *(Metric(f"timing/{phase}_per_kilotoken", "last", "s / 1,000 tokens",
+             f"{what} per 1,000 tokens of the answers", "grows with the length")
+      for phase, what in (
+          ("generation", "sampling"),
+          ("log_probs", "the log-probabilities"),
+          ("policy_update", "the PPO update"))),
     Metric("eval/<name>/pass@1", "last", "0 to 1", "greedy accuracy on held-out problems", "falls"),
 ]  # fmt: skip
 
@@ -149,172 +195,13 @@ _PATTERNS = [
 ]
 
 
+def is_declared(key: str) -> bool:
+    """Whether `METRICS` has the key, or a pattern that it fits."""
+    return key in METRICS or any(pattern.fullmatch(key) for pattern in _PATTERNS)
+
+
 def check_declared(keys: Iterable[str]) -> None:
     """Raise KeyError that names the keys which `METRICS` does not declare."""
-    unknown = [
-        key
-        for key in keys
-        if key not in METRICS and not any(pattern.fullmatch(key) for pattern in _PATTERNS)
-    ]
+    unknown = [key for key in keys if not is_declared(key)]
     if unknown:
         raise KeyError(f"undeclared metrics {unknown}: declare them in algorithm/metrics.py")
-
-
-def rollout_metrics(
-    *,
-    steps: StepSpans,
-    step_rewards_BS: Tensor | None,
-    process_return_B: Tensor | None,
-    verifiable_reward_B: Tensor,
-    response_length_B: Tensor,
-    truncated_B: Tensor,
-    action_mask_BA: Tensor,
-    kl_BA: Tensor | None,
-    policy_log_probs_BA: Tensor | None,
-    engine_log_probs_BA: Tensor | None,
-    group_size: int,
-    answer_ids_BA: Tensor | None = None,
-) -> dict[str, float]:
-    """The metrics of one step's answers; a metric without data is left out, none is ever NaN.
-
-    Args:
-        step_rewards_BS: None where no PRM is used; then `process_return_B` is not read.
-        verifiable_reward_B: 0 or 1; NaN where the prompt has no known answer.
-        response_length_B: tokens. truncated_B: bool.
-        group_size: answers per prompt; the answers to one prompt are contiguous.
-        answer_ids_BA: the tokens that `action_mask_BA` marks, for the repetition metrics.
-
-    Example: returns [0.5, -0.5] with verifiable rewards [1, NaN] give an accuracy of 1.0, an
-    answered share of 0.5 and an agreement of 1.0.
-    """
-    num_answers = len(verifiable_reward_B)
-    if group_size < 1 or num_answers % group_size:
-        raise ValueError(f"{num_answers} answers do not form groups of {group_size}")
-    if step_rewards_BS is None:
-        process_return_B = None
-    lengths_B = response_length_B.float()
-    found: dict[str, float | None] = {
-        "rollout/num_answers": float(num_answers),
-        "rollout/response_length": _mean(lengths_B),
-        "rollout/response_length_correct": _mean(lengths_B, verifiable_reward_B == 1),
-        "rollout/response_length_wrong": _mean(lengths_B, verifiable_reward_B == 0),
-        "rollout/truncated_frac": _mean(truncated_B.float()),
-        "policy/kl_reference": None if kl_BA is None else _mean(kl_BA, action_mask_BA),
-    }
-    if answer_ids_BA is not None:
-        found |= _repetition_metrics(answer_ids_BA, action_mask_BA, verifiable_reward_B)
-    found |= _step_metrics(steps, step_rewards_BS)
-    found |= _reward_metrics(process_return_B, verifiable_reward_B)
-    found |= _group_metrics(process_return_B, verifiable_reward_B, group_size)
-    if policy_log_probs_BA is not None and engine_log_probs_BA is not None:
-        gap_BA = (policy_log_probs_BA.float() - engine_log_probs_BA.float()).abs()
-        found["sync/log_prob_gap"] = _mean(gap_BA, action_mask_BA)
-        gaps = gap_BA[action_mask_BA.bool()]
-        found["sync/log_prob_gap_max"] = gaps.max().item() if len(gaps) else None
-    return {
-        key: value for key, value in found.items() if value is not None and math.isfinite(value)
-    }
-
-
-def repetition_score(ids_BA: Tensor, mask_BA: Tensor, ngram: int = REPETITION_NGRAM) -> Tensor:
-    """Share of the n-grams of each answer that stood in it before, in [0, 1]; 0 for fewer than n tokens.
-
-    rep-n = 1 - distinct n-grams / n-grams (Welleck et al. 2020, arXiv 1908.04319), by hashing and sorting:
-    O(A log A) for an answer, all answers at once. The marked tokens of a row are contiguous.
-
-    Example (n = 2): the answer `5 6 5 6 5` has the 2-grams 56, 65, 56, 65: score 0.5.
-    """
-    batch_size, width = ids_BA.shape
-    if width < ngram:
-        return torch.zeros(batch_size)
-    # A random polynomial modulo 2**64: two different n-grams of an answer share a hash about never.
-    factors = torch.tensor([pow(0x9E3779B97F4A7C15, n + 1, 2**63) for n in range(ngram)])
-    windows_BWN = ids_BA.long().unfold(1, ngram, 1)
-    is_inside_BW = mask_BA.bool().unfold(1, ngram, 1).all(-1)
-    outside = torch.iinfo(torch.int64).max
-    hashes_BW = (windows_BWN * factors).sum(-1).masked_fill(~is_inside_BW, outside).sort(-1).values
-    is_new_BW = torch.ones_like(hashes_BW, dtype=torch.bool)
-    is_new_BW[:, 1:] = hashes_BW[:, 1:] != hashes_BW[:, :-1]
-    num_distinct_B = (is_new_BW & (hashes_BW != outside)).sum(-1)
-    num_ngrams_B = is_inside_BW.sum(-1)
-    return 1 - (num_distinct_B / num_ngrams_B.clamp(min=1)).masked_fill(num_ngrams_B == 0, 1.0)
-
-
-def _repetition_metrics(
-    ids_BA: Tensor, mask_BA: Tensor, verifiable_reward_B: Tensor
-) -> dict[str, float | None]:
-    score_B = repetition_score(ids_BA, mask_BA)
-    is_high_B = (score_B > HIGH_REPETITION).float()
-    return {
-        "rollout/repetition": _mean(score_B),
-        "rollout/high_repetition_frac": _mean(is_high_B),
-        "rollout/high_repetition_frac_correct": _mean(is_high_B, verifiable_reward_B == 1),
-        "rollout/high_repetition_frac_wrong": _mean(is_high_B, verifiable_reward_B == 0),
-    }
-
-
-def _step_metrics(steps: StepSpans, step_rewards_BS: Tensor | None) -> dict[str, float | None]:
-    """Shape of the answers in steps, and the rewards of the steps."""
-    mask_BS, content_BS = steps.mask_BS, steps.content_tokens_BS.float()
-    num_steps_B = mask_BS.sum(-1)
-    found = {
-        "pure/steps_per_answer": _mean(num_steps_B.float()),
-        "pure/single_step_frac": _mean((num_steps_B == 1).float()),
-        "pure/tokens_per_step": _mean(content_BS, mask_BS),
-        "pure/empty_step_frac": _mean((content_BS == 0).float(), mask_BS),
-    }
-    if step_rewards_BS is None or mask_BS.shape[-1] == 0:
-        return found
-    worst_B, index_B = step_rewards_BS.masked_fill(~mask_BS, math.inf).min(-1)
-    position_B = index_B / (num_steps_B - 1).clamp(min=1)
-    return found | {
-        "reward/step_reward": _mean(step_rewards_BS, mask_BS),
-        "reward/worst_step": _mean(worst_B, num_steps_B > 0),
-        "pure/worst_step_position": _mean(position_B, num_steps_B > 1),
-    }
-
-
-def _reward_metrics(
-    process_return_B: Tensor | None, verifiable_reward_B: Tensor
-) -> dict[str, float | None]:
-    """Process return, verified accuracy, and how far they agree."""
-    answered_B = ~verifiable_reward_B.isnan()
-    correct_B = verifiable_reward_B == 1
-    found = {
-        "reward/answered_frac": _mean(answered_B.float()),
-        "reward/verifiable_accuracy": _mean(correct_B.float(), answered_B),
-    }
-    if process_return_B is None:
-        return found
-    positive_B = process_return_B > 0
-    return found | {
-        "reward/process_return": _mean(process_return_B),
-        "reward/prm_verifier_agreement": _mean((positive_B == correct_B).float(), answered_B),
-        "reward/false_positive_frac": _mean((positive_B & ~correct_B).float(), answered_B),
-    }
-
-
-def _group_metrics(
-    process_return_B: Tensor | None, verifiable_reward_B: Tensor, group_size: int
-) -> dict[str, float | None]:
-    """What the answers to one prompt have in common."""
-    verified_PG = verifiable_reward_B.view(-1, group_size)
-    answered_P = ~verified_PG.isnan().any(-1)
-    flat_P = _spread(verified_PG.nan_to_num(0.0)) == 0
-    found = {"reward/group_pass_frac": _mean((verified_PG == 1).any(-1).float(), answered_P)}
-    if process_return_B is not None:
-        returns_PG = process_return_B.float().view(-1, group_size)
-        # Rounding of the PRM's arithmetic is not a signal.
-        flat_P &= _spread(returns_PG) < 1e-6
-        found["reward/process_return_std"] = _mean(returns_PG.std(-1, correction=0))
-    return found | {"reward/no_signal_group_frac": _mean(flat_P.float())}
-
-
-def _spread(values_PG: Tensor) -> Tensor:
-    return values_PG.amax(-1) - values_PG.amin(-1)
-
-
-def _mean(values: Tensor, mask: Tensor | None = None) -> float | None:
-    """Mean over all values, or over those where the mask is True; None when there is none."""
-    chosen = values.flatten() if mask is None else values[mask.bool()]
-    return chosen.double().mean().item() if len(chosen) else None

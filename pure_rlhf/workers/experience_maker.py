@@ -7,6 +7,7 @@ the advantages are shipped per token and the update stays upstream's code.
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,20 +22,20 @@ from torch import Tensor
 
 from pure_rlhf.algorithm.advantages import compute_advantages
 from pure_rlhf.algorithm.batching import plan_batches
-from pure_rlhf.algorithm.metrics import rollout_metrics
 from pure_rlhf.algorithm.prm_scoring import build_prm_inputs
+from pure_rlhf.algorithm.rollout_metrics import rollout_metrics
 from pure_rlhf.algorithm.step_segmentation import split_steps
 from pure_rlhf.types import Advantages, AdvantageSettings, StepSpans
-from pure_rlhf.workers.verifier_pool import GradeResult, VerifierPool
-
-NAN = float("nan")
+from pure_rlhf.workers.samples_generator import answer_texts
+from pure_rlhf.workers.verifier_pool import VerifierPool
 
 
 class PureExperienceMaker(RemoteExperienceMaker):
     """Upstream's log-probabilities and KL, PURE's rewards and advantages.
 
     Args (besides upstream's):
-        settings: how rewards become advantages; its KL coefficient follows the controller.
+        settings: how rewards become advantages; its KL coefficient follows the controller, its process_reward_coef
+            the attribute of that name.
         verifier: grades final answers.
         separator_ids, prm_separator_id, eos_token_ids: token ids of the step rules.
     After each batch, `metrics` and `rollout_records` hold what to log of it.
@@ -51,6 +52,7 @@ class PureExperienceMaker(RemoteExperienceMaker):
     ) -> None:
         super().__init__(*args)
         self.settings = settings
+        self.process_reward_coef = settings.process_reward_coef  # the trainer's schedule sets it
         self.verifier = verifier
         self.separator_ids = separator_ids
         self.prm_separator_id = prm_separator_id
@@ -68,11 +70,9 @@ class PureExperienceMaker(RemoteExperienceMaker):
             separator_ids=self.separator_ids,
             eos_token_ids=self.eos_token_ids,
         )
-        texts = self._answer_texts(batch)
+        texts = answer_texts(batch, self.tokenizer)
         with ThreadPoolExecutor(max_workers=1) as executor:
-            grading = executor.submit(
-                self.verifier.grade_batch, texts, batch.labels
-            )  # 2b final answers
+            grading = executor.submit(self._grade, batch, texts)  # 2b final answers
             scoring = self._start_scoring(batch, steps)  # 2 step rewards, on the PRM workers
             with self._timed("timing/log_probs"):
                 experiences = self.make_experience(
@@ -81,11 +81,14 @@ class PureExperienceMaker(RemoteExperienceMaker):
             with self._timed("timing/score_prm"):
                 step_rewards_BS = self._finish_scoring(scoring, steps)
             with self._timed("timing/verify"):
-                grades = grading.result()
-        verifiable_reward_B = torch.tensor([NAN if g is None else float(g.correct) for g in grades])
+                verifiable_reward_B = grading.result()
         with self._timed("timing/advantages"):
             advantages = compute_advantages(  # 3 credit and 4 advantages
-                dataclasses.replace(self.settings, kl_coef=self.kl_ctl.value),
+                dataclasses.replace(
+                    self.settings,
+                    kl_coef=self.kl_ctl.value,
+                    process_reward_coef=self.process_reward_coef,
+                ),
                 step_rewards_BS=step_rewards_BS,
                 steps=steps,
                 verifiable_reward_B=verifiable_reward_B,
@@ -97,7 +100,6 @@ class PureExperienceMaker(RemoteExperienceMaker):
             experiences,
             steps,
             step_rewards_BS,
-            grades,
             verifiable_reward_B,
             advantages,
             texts,
@@ -105,13 +107,12 @@ class PureExperienceMaker(RemoteExperienceMaker):
         _ship(experiences, advantages, verifiable_reward_B)
         return experiences
 
-    def _answer_texts(self, batch: Experience) -> list[str]:
-        """The answers as text, special tokens left out."""
-        answers = [
-            row[1:][mask.bool()]
-            for row, mask in zip(batch.sequences, batch.action_mask, strict=True)
-        ]
-        return self.tokenizer.batch_decode(answers, skip_special_tokens=True)
+    def _grade(self, batch: Experience, texts: list[str]) -> Tensor:
+        """1 for a right answer, 0 for a wrong one, NaN where none is known; a curriculum has graded them already."""
+        if batch.scores is not None:
+            return batch.scores.float()
+        grades = self.verifier.grade_batch(texts, batch.labels)
+        return torch.tensor([math.nan if g is None else float(g.correct) for g in grades])
 
     def _start_scoring(
         self, batch: Experience, steps: StepSpans
@@ -166,7 +167,6 @@ class PureExperienceMaker(RemoteExperienceMaker):
         experiences: list[Experience],
         steps: StepSpans,
         step_rewards_BS: Tensor | None,
-        grades: list[GradeResult | None],
         verifiable_reward_B: Tensor,
         advantages: Advantages,
         texts: list[str],
@@ -186,10 +186,13 @@ class PureExperienceMaker(RemoteExperienceMaker):
             engine_log_probs_BA=batch.rollout_log_probs,
             group_size=self.settings.group_size,
             answer_ids_BA=batch.sequences[:, 1:],
+            texts=texts,
         )
         self.metrics |= self.verifier.drain_counters()
         self.rollout_records = []
-        for i, grade in enumerate(grades[: self.args.pure.rollouts_per_step]):
+        for i, verdict in enumerate(
+            verifiable_reward_B[: self.args.pure.rollouts_per_step].tolist()
+        ):
             ends = steps.end_BS[i][steps.mask_BS[i]].tolist()
             start = int(batch.action_mask[i].argmax())
             bounds = list(zip([start, *[end + 1 for end in ends[:-1]]], ends, strict=True))
@@ -209,7 +212,7 @@ class PureExperienceMaker(RemoteExperienceMaker):
                     "advantages": [
                         float(advantages.advantages_BA[i, a : b + 1].mean()) for a, b in bounds
                     ],
-                    "verifiable_reward": None if grade is None else int(grade.correct),
+                    "verifiable_reward": None if math.isnan(verdict) else int(verdict),
                     "truncated": bool(batch.truncated[i]),
                 }
             )

@@ -5,6 +5,7 @@ The loss, the optimiser step, packing, dynamic batches, checkpoints and resume a
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -52,3 +53,14 @@ class PolicyWorker(undecorated(ppo_actor.PolicyModelActor)):
     def broadcast_to_vllm(self) -> dict[str, float]:
         """Push the weights to all engines; returns the transfer's metrics (rank 0)."""
         return self.trainer.broadcast_to_vllm()
+
+    def roll_back(self, tag: str) -> None:
+        """Load weights, optimiser and schedule of an earlier checkpoint of this run.
+
+        Raises:
+            RuntimeError: there is no such checkpoint.
+        """
+        folder = Path(self.strategy.args.ckpt.path) / "_actor"
+        loaded, _ = self.strategy.load_ckpt(self.actor.model, str(folder), tag=tag)
+        if loaded is None:
+            raise RuntimeError(f"no checkpoint {tag} in {folder}")

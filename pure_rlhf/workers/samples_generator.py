@@ -8,6 +8,8 @@ marked; engine log-probabilities kept for the gap that proves the weight sync).
 from __future__ import annotations
 
 import heapq
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import ray
@@ -15,8 +17,10 @@ import torch
 from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
 
+from pure_rlhf.algorithm.curriculum import curriculum_metrics, select_groups
 from pure_rlhf.data import PromptRecord
 from pure_rlhf.workers.rollout_actor import Completion
+from pure_rlhf.workers.verifier_pool import VerifierPool
 
 
 def collate_prompts(rows: list[PromptRecord]) -> tuple[list, list, list, list]:
@@ -24,16 +28,35 @@ def collate_prompts(rows: list[PromptRecord]) -> tuple[list, list, list, list]:
     return [""] * len(rows), rows, [row.answer for row in rows], [None] * len(rows)
 
 
+def answer_texts(batch: Experience, tokenizer: Any) -> list[str]:
+    """The answers of a batch as text, special tokens left out."""
+    answers = [
+        row[1:][mask.bool()] for row, mask in zip(batch.sequences, batch.action_mask, strict=True)
+    ]
+    return tokenizer.batch_decode(answers, skip_special_tokens=True)
+
+
 class PureSamplesGenerator(SamplesGenerator):
     """Draws prompts, asks the engines for n answers each, returns one `Experience` per answer.
 
-    Args (besides upstream's): max_steps: rollouts after which the data counts as exhausted.
+    Args (besides upstream's):
+        max_steps: rollouts after which the data counts as exhausted.
+        verifier: grades the answers that `--curriculum.method` chooses by.
+    After each rollout under a curriculum, `metrics` holds what it did. `unfilled` says why a batch could not be
+    filled, which ends the run; it is None until then.
     """
 
-    def __init__(self, *args: Any, max_steps: int, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, max_steps: int, verifier: VerifierPool, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.steps_left = max_steps
+        self.verifier = verifier
+        self.curriculum = self.args.pure.curriculum
+        self.metrics: dict[str, float] = {}
+        self.unfilled: str | None = None
         self._in_flight: dict[int, PromptRecord] = {}
+        self._rows: Iterator[tuple[list, list, list, list]] = iter(
+            ()
+        )  # what a curriculum draws from
 
     def generate_samples(
         self, **generate_kwargs: Any
@@ -41,11 +64,63 @@ class PureSamplesGenerator(SamplesGenerator):
         """One rollout; `([], None, 0, True)` when the run is over. An incomplete last batch is dropped."""
         if self.steps_left <= 0:
             return [], None, 0, True
+        if self.curriculum.method != "off":
+            return self._generate_chosen()
         samples, rate, consumed, exhausted = super().generate_samples(**generate_kwargs)
         if len(samples) < self.args.rollout.batch_size * self.args.rollout.n_samples_per_prompt:
             return [], rate, consumed, exhausted
         self.steps_left -= 1
         return samples, rate, consumed, exhausted or self.steps_left == 0
+
+    def _generate_chosen(self) -> tuple[list[Experience], None, int, bool]:
+        """Sample in rounds until the groups that the curriculum keeps fill the batch; data begins anew at its end."""
+        size = self.args.rollout.batch_size
+        groups: list[list[Experience]] = []
+        accuracies: list[float] = []
+        num_kept = 0
+        for num_rounds in range(1, self.curriculum.max_rounds + 1):
+            prompts = self._draw(math.ceil((size - num_kept) * self.curriculum.over_sampling))
+            for answers in ray.get(self._dispatch_prompts_to_vllm(prompts, [])):
+                groups.append(
+                    [self._process_response_into_experience(answer) for answer in answers]
+                )
+            accuracies += self._grade(groups[len(accuracies) :])
+            accuracy_P = torch.tensor(accuracies)
+            keep_P = select_groups(accuracy_P, self.curriculum)
+            self.metrics = curriculum_metrics(accuracy_P, keep_P, num_rounds)
+            num_kept = int(keep_P.sum())
+            if num_kept >= size:
+                chosen = keep_P.nonzero().flatten()[:size].tolist()
+                self.steps_left -= 1
+                samples = [answer for index in chosen for answer in groups[index]]
+                return samples, None, len(groups), self.steps_left == 0
+        self.steps_left = 0
+        accuracy = self.metrics.get("curriculum/group_accuracy_sampled", 0.0)
+        self.unfilled = (
+            f"--curriculum.method {self.curriculum.method} kept {num_kept} of {len(groups)} prompts in "
+            f"--curriculum.max_rounds {self.curriculum.max_rounds} rounds, and --rollout.batch_size {size} are needed; "
+            f"{accuracy:.0%} of their answers are right: use prompts of another difficulty, wider bounds, more answers "
+            f"a prompt, or a larger --curriculum.over_sampling"
+        )
+        return [], None, len(groups), True
+
+    def _draw(self, count: int) -> list[PromptRecord]:
+        prompts: list[PromptRecord] = []
+        while len(prompts) < count:
+            try:
+                prompts += next(self._rows)[1]
+            except StopIteration:
+                self._rows = iter(self.prompts_dataloader)
+        return prompts[:count]
+
+    def _grade(self, groups: list[list[Experience]]) -> list[float]:
+        """Accuracy of each group, NaN where no answer is known; every `Experience` keeps its verdict as `scores`."""
+        answers = [answer for group in groups for answer in group]
+        texts = [text for answer in answers for text in answer_texts(answer, self.tokenizer)]
+        grades = self.verifier.grade_batch(texts, [answer.labels[0] for answer in answers])
+        for answer, grade in zip(answers, grades, strict=True):
+            answer.scores = torch.tensor([math.nan if grade is None else float(grade.correct)])
+        return [torch.cat([answer.scores for answer in group]).mean().item() for group in groups]
 
     def generate(self, prompts: list[PromptRecord], temperature: float) -> list[Completion]:
         """One answer to each prompt, in their order (for evaluation)."""

@@ -18,7 +18,8 @@ from openrlhf.utils.utils import get_tokenizer
 from scipy.stats import binomtest
 from transformers import GenerationConfig
 
-from pure_rlhf.algorithm.alarms import find_alarms
+from pure_rlhf.algorithm.advantage_settings import scheduled_coef
+from pure_rlhf.algorithm.alarms import Alarm, Row, find_alarms, without_undone
 from pure_rlhf.algorithm.metrics import check_declared
 from pure_rlhf.algorithm.prm_scoring import single_separator_id
 from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
@@ -73,8 +74,15 @@ class PureTrainer(undecorated(PPOTrainer)):
         # upstream only asks whether there is one
         self.eval_dataloader = self.held_out or self.selection
         self.generate_kwargs: dict[str, Any] = {}
+        self.verifier = VerifierPool(config.verifier_workers, config.verifier_timeout)
         self.samples_generator = PureSamplesGenerator(
-            strategy, self.prompts_dataloader, None, tokenizer, engines, max_steps=config.max_steps
+            strategy,
+            self.prompts_dataloader,
+            None,
+            tokenizer,
+            engines,
+            max_steps=config.max_steps,
+            verifier=self.verifier,
         )
         # Not PPOTrainer's constructor: it would read the data again, by upstream's rules.
         no_critic: Any = None
@@ -82,7 +90,6 @@ class PureTrainer(undecorated(PPOTrainer)):
             self, strategy, actor_group, no_critic, prm_group, reference_group, engines, tokenizer
         )
         self.config = config
-        self.verifier = VerifierPool(config.verifier_workers, config.verifier_timeout)
         self.experience_maker = PureExperienceMaker(
             actor_group,
             None,
@@ -114,7 +121,8 @@ class PureTrainer(undecorated(PPOTrainer)):
             "metrics": {},
             "alarms": [],
         }
-        self.history: list[dict[str, float]] = []  # rows of metrics.jsonl, for the alarms
+        self.history: list[Row] = []  # rows of metrics.jsonl, for the alarms
+        self.num_rollbacks = 0
 
     def progress(self) -> dict[str, Any]:
         """What the run is doing: phase, step, max_steps, and the metrics of the last step."""
@@ -123,7 +131,10 @@ class PureTrainer(undecorated(PPOTrainer)):
     def init_checkpoint_states(self) -> dict[str, Any]:
         states = super().init_checkpoint_states()
         self.samples_generator.steps_left -= states["global_step"]
-        self.history = self.run.rewind(states["global_step"])
+        rows = self.run.rewind(states["global_step"])
+        undoing = {a["step"]: a for a in self.run.read_alarms() if "rolled_back_to" in a}
+        self.num_rollbacks = len(undoing)
+        self.history = without_undone(rows, list(undoing.values()))
         return states
 
     def run_training(self) -> dict[str, Any]:
@@ -134,6 +145,10 @@ class PureTrainer(undecorated(PPOTrainer)):
         self.state |= {"phase": "training"}
         self.step_start = time.perf_counter()
         self.fit()
+        if self.samples_generator.unfilled:
+            step = self.state["step"]
+            alarm = Alarm("curriculum", step, self.samples_generator.unfilled)
+            self.record_alarm(alarm, good_checkpoint=self.run.last_checkpoint(step))
         if self.held_out:
             self.state |= {"phase": "evaluating after training"}
             self.run.write_evaluation("after", self.grade_greedily(self.held_out))
@@ -144,9 +159,20 @@ class PureTrainer(undecorated(PPOTrainer)):
     def train_step(
         self, rollout_samples: list[Any], global_step: int
     ) -> tuple[dict[str, Any], int]:
+        self.experience_maker.process_reward_coef = self.process_reward_coef(global_step)
         status, next_step = super().train_step(rollout_samples, global_step)
         self.run.write_rollouts(next_step, self.experience_maker.rollout_records)
         return status, next_step
+
+    def process_reward_coef(self, global_step: int) -> float:
+        """Weight of the process rewards after so many steps: the schedule's, lowered by every roll back."""
+        coef = scheduled_coef(
+            self.experience_maker.settings.process_reward_coef,
+            self.config.process_reward_final_coef,
+            schedule=self.config.process_reward_schedule,
+            progress=min(global_step / max(self.max_steps - 1, 1), 1.0),
+        )
+        return coef * self.config.alarm.rollback_factor**self.num_rollbacks
 
     def broadcast_to_vllm(self) -> None:
         self.sync_metrics = ray.get(self.actor_model_group.async_run_method("broadcast_to_vllm"))[0]
@@ -159,7 +185,9 @@ class PureTrainer(undecorated(PPOTrainer)):
         metrics = {
             ours: float(status[theirs]) for theirs, ours in STATUS_KEYS.items() if theirs in status
         }
-        metrics |= self.experience_maker.metrics
+        metrics |= self.experience_maker.metrics | self.samples_generator.metrics
+        if self.config.uses_prm:
+            metrics["reward/process_reward_coef"] = self.experience_maker.process_reward_coef
         metrics["data/prompts_dropped"] = float(self.num_dropped)
         metrics["timing/step"] = time.perf_counter() - self.step_start
         self.step_start = time.perf_counter()
@@ -170,21 +198,39 @@ class PureTrainer(undecorated(PPOTrainer)):
         super().save_logs_and_checkpoints(global_step, metrics, client_states)
 
     def watch(self, row: dict[str, float]) -> int:
-        """Raise the alarms that begin at this step; returns how many. `--alarm.action stop` makes it the last."""
+        """Raise the alarms that begin at this step, and do what --alarm.action says; returns how many there are."""
         settings = self.config.alarm
         if settings.action == "off":
             return 0
         self.history.append(row)
         alarms = find_alarms(self.history, settings)
+        if not alarms:
+            return 0
+        # An average over a window shows a collapse late: what was saved one window before it may be in it already.
+        good = self.run.last_checkpoint(alarms[0].step - 2 * settings.window)
+        undone = {}
+        if settings.action == "rollback" and good and self.num_rollbacks < settings.max_rollbacks:
+            undone = {"rolled_back_to": int(good.rpartition("global_step")[2])}
         for alarm in alarms:
-            # An average over a window shows a collapse late: what was saved one window before it may be in it already.
-            good = alarm.step - 2 * settings.window
-            record = dataclasses.asdict(alarm) | {"good_checkpoint": self.run.last_checkpoint(good)}
-            self.run.write_alarm(record)
-            self.state = {**self.state, "alarms": [*self.state["alarms"], record]}
-        if alarms and settings.action == "stop":
+            self.record_alarm(alarm, good_checkpoint=good, **undone)
+        if undone:
+            self.roll_back(undone["rolled_back_to"])
+        elif settings.action != "warn":
             self.samples_generator.steps_left = 0
         return len(alarms)
+
+    def record_alarm(self, alarm: Alarm, **facts: Any) -> None:
+        """To alarms.jsonl and to the terminal."""
+        record = dataclasses.asdict(alarm) | facts
+        self.run.write_alarm(record)
+        self.state = {**self.state, "alarms": [*self.state["alarms"], record]}
+
+    def roll_back(self, step: int) -> None:
+        """Go on from the weights of an earlier step, with less weight on the process rewards."""
+        self.num_rollbacks += 1
+        ray.get(self.actor_model_group.async_run_method("roll_back", tag=f"global_step{step}"))
+        self.broadcast_to_vllm()
+        self.history = [row for row in self.history if row["step"] <= step]
 
     def evaluate(self, global_step: int, **generate_kwargs: Any) -> dict[str, float]:
         """Upstream's hook of `--eval.steps`: greedy pass@1; it keeps the best checkpoint by SELECTION_METRIC."""

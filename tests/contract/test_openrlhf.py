@@ -225,6 +225,7 @@ def test_the_policy_update_is_upstreams() -> None:
     assert {name for name, value in vars(PolicyWorker).items() if inspect.isfunction(value)} == {
         "init_model_from_pretrained",
         "broadcast_to_vllm",
+        "roll_back",
     }
     assert "self.actor_loss_fn = PolicyLoss(" in inspect.getsource(ActorPPOTrainer.__init__)
     assert PolicyLoss.__module__ == "openrlhf.models.loss"

@@ -76,6 +76,22 @@ def test_the_test_world_has_no_problem(world: RandomWorld, tmp_path: Path) -> No
             "use --ds.attn_implementation sdpa",
         ),
         ({"ds__lora__rank": 8}, "--ds.lora.rank 8", "LoRA"),
+        (
+            {"curriculum__min_accuracy": 0.8, "curriculum__max_accuracy": 0.2},
+            "--curriculum.min_accuracy 0.8 and --curriculum.max_accuracy 0.2 contradict each other",
+            "PRIME uses 0.2 and 0.8",
+        ),
+        ({"alarm__limits": "reward/acuracy<0.1"}, "--alarm.limits", "did you mean"),
+        (
+            {"alarm__action": "rollback", "ckpt__save_steps": -1},
+            "--alarm.action rollback: needs checkpoints",
+            "set --ckpt.save_steps",
+        ),
+        (
+            {"alarm__action": "rollback", "ckpt__save_steps": 5},
+            "--alarm.action rollback: goes back at least 20 steps",
+            "keep 5",
+        ),
         ({"ckpt__load_enable": ""}, "--ckpt.load_enable", ""),
         (
             {"rollout__batch_size": 64, "train__batch_size": 256},

@@ -7,16 +7,22 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from pure_rlhf import cpu_host
 
 cpu_host.install()
 
-from pure_rlhf.config import PureConfig  # noqa: E402
+from pure_rlhf.algorithm.curriculum import CurriculumSettings  # noqa: E402
+from pure_rlhf.config import PureConfig, RolloutConfig  # noqa: E402
 from pure_rlhf.data import PromptRecord  # noqa: E402
 from pure_rlhf.upstream import upstream_args  # noqa: E402
 from pure_rlhf.workers.rollout_actor import Completion  # noqa: E402
-from pure_rlhf.workers.samples_generator import PureSamplesGenerator  # noqa: E402
+from pure_rlhf.workers.samples_generator import (  # noqa: E402
+    PureSamplesGenerator,
+    collate_prompts,
+)
+from pure_rlhf.workers.verifier_pool import VerifierPool  # noqa: E402
 
 
 class RecordingEngine:
@@ -39,7 +45,7 @@ def engines() -> list[RecordingEngine]:
 @pytest.fixture
 def generator(engines: list[RecordingEngine]) -> PureSamplesGenerator:
     strategy = SimpleNamespace(args=upstream_args(PureConfig()))
-    return PureSamplesGenerator(strategy, None, None, None, engines, max_steps=2)
+    return PureSamplesGenerator(strategy, None, None, None, engines, max_steps=2, verifier=None)
 
 
 def prompts(count: int) -> list[PromptRecord]:
@@ -64,7 +70,9 @@ def test_one_small_request_per_prompt(
 
 def test_log_probabilities_at_one_leave_sampling_as_it_is(engines: list[RecordingEngine]) -> None:
     strategy = SimpleNamespace(args=upstream_args(PureConfig(log_prob_temperature="one")))
-    generator = PureSamplesGenerator(strategy, None, None, None, engines, max_steps=2)
+    generator = PureSamplesGenerator(
+        strategy, None, None, None, engines, max_steps=2, verifier=None
+    )
     generator._dispatch_prompts_to_vllm(prompts(1), [])
     (call,) = (call for engine in engines for call in engine.calls)
     assert call[1]["temperature"] == 0.5
@@ -90,3 +98,82 @@ def test_a_long_prompt_leaves_less_room_for_the_answer(
     generator.args.data.max_len = 10
     generator._dispatch_prompts_to_vllm(prompts(1), [])
     assert engines[0].calls[0][1]["max_new_tokens"] == 7
+
+
+class ScriptedEngine:
+    """Answers prompt n with the final answers that the script holds for it: "n" is right."""
+
+    def __init__(self, script: dict[int, list[str]]) -> None:
+        self.script, self.asked = script, []
+        self.generate_answers = SimpleNamespace(remote=self._remote)
+
+    def _remote(self, index: int, token_ids: list[int], **kwargs: Any) -> list[Completion]:
+        self.asked.append(index)
+        return [
+            Completion(index, [int(answer)], log_probs=[-1.0], truncated=False)
+            for answer in self.script[index]
+        ]
+
+
+class DigitTokenizer:
+    """Token n is the boxed answer n."""
+
+    def batch_decode(self, rows: list[Any], skip_special_tokens: bool) -> list[str]:
+        return [f"\\boxed{{{int(row[0])}}}" for row in rows]
+
+
+def curriculum_generator(
+    script: dict[int, list[str]], monkeypatch: pytest.MonkeyPatch, **settings: Any
+) -> tuple[PureSamplesGenerator, ScriptedEngine]:
+    config = PureConfig(
+        curriculum=CurriculumSettings(method="remove_extreme", **settings),
+        rollout=RolloutConfig(batch_size=2, n_samples_per_prompt=2),
+    )
+    engine = ScriptedEngine(script)
+    loader = [collate_prompts([prompt]) for prompt in prompts(len(script))]
+    generator = PureSamplesGenerator(
+        SimpleNamespace(args=upstream_args(config)),
+        loader,
+        None,
+        DigitTokenizer(),
+        [engine],
+        max_steps=2,
+        verifier=VerifierPool(1),
+    )
+    monkeypatch.setattr(
+        "pure_rlhf.workers.samples_generator.ray.get", lambda references: references
+    )
+    return generator, engine
+
+
+def test_a_curriculum_refills_what_it_drops(monkeypatch: pytest.MonkeyPatch) -> None:
+    # prompt 0 has no known answer and is kept; 1 is too easy, 2 too hard, 3 is the one to learn from
+    script = {0: ["5", "5"], 1: ["1", "1"], 2: ["9", "9"], 3: ["3", "9"]}
+    generator, engine = curriculum_generator(script, monkeypatch)
+    samples, _, consumed, exhausted = generator.generate_samples()
+    assert engine.asked == [0, 1, 2, 3] and consumed == 4 and not exhausted
+    assert [sample.prompts[0] for sample in samples] == ["<q0>", "<q0>", "<q3>", "<q3>"]
+    verdicts = torch.cat([sample.scores for sample in samples]).tolist()
+    assert verdicts[2:] == [1, 0] and all(verdict != verdict for verdict in verdicts[:2])
+    assert generator.metrics["curriculum/rounds"] == 3  # two prompts, then one, then one
+    assert generator.metrics["curriculum/yield"] == 0.5
+    _, _, _, exhausted = generator.generate_samples()  # the data begins anew
+    assert engine.asked[4:] == [0, 1, 2, 3] and exhausted
+
+
+def test_a_batch_that_cannot_be_filled_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = {1: ["1", "1"], 2: ["2", "2"], 0: ["0", "0"]}
+    generator, engine = curriculum_generator(script, monkeypatch, max_rounds=4)
+    generator.prompts_dataloader = [collate_prompts([prompt]) for prompt in prompts(3)[1:]]
+    assert generator.generate_samples() == ([], None, 8, True)
+    assert len(engine.asked) == 8  # four rounds of two
+    assert generator.unfilled is not None and "kept 0 of 8 prompts" in generator.unfilled
+    assert "100% of their answers are right" in generator.unfilled
+    assert generator.generate_samples() == ([], None, 0, True)
+
+
+def test_over_sampling_saves_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = {0: ["5", "5"], 1: ["1", "1"], 2: ["9", "9"], 3: ["3", "9"]}
+    generator, engine = curriculum_generator(script, monkeypatch, over_sampling=2.0)
+    generator.generate_samples()
+    assert engine.asked == [0, 1, 2, 3] and generator.metrics["curriculum/rounds"] == 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pure_rlhf.algorithm.advantage_settings import find_setting_problems
+from pure_rlhf.algorithm.advantage_settings import find_setting_problems, scheduled_coef
 from pure_rlhf.types import AdvantageSettings, convention_settings
 
 
@@ -71,6 +71,10 @@ def test_unknown_preset_is_refused() -> None:
         ({"credit_assignment": "product"}, "credit_assignment must be one of softmin"),
         ({"kl_coef": -0.1}, "kl_coef must be >= 0, got -0.1"),
         ({"process_reward_coef": float("nan")}, "process_reward_coef must be finite, got nan"),
+        (
+            {"process_reward_gate": "not_wrong", "reward_mode": "VR"},
+            "process_reward_gate not_wrong does nothing in reward_mode VR",
+        ),
         ({"reward_baseline": "return"}, "needs baseline_length >= 1, got None"),
         ({"reward_baseline": "return", "baseline_length": 0}, "baseline_length >= 1, got 0"),
         ({"kl_baselined": True}, "kl_baselined True needs a baseline of whole returns"),
@@ -103,6 +107,21 @@ def test_group_norm_centres_by_itself(reward_baseline: Any) -> None:
         | {"group_size": 4, "estimator": "group_norm", "reward_baseline": reward_baseline}
     )
     assert find_setting_problems(settings) == []
+
+
+@pytest.mark.parametrize(
+    ("schedule", "progress", "expected"),
+    [
+        ("constant", 0.7, 1.0),
+        ("linear", 0.0, 1.0),
+        ("linear", 0.25, 0.8),  # a quarter of the way from 1 to 0.2
+        ("cosine", 0.5, 0.6),
+        ("cosine", 1.0, 0.2),
+    ],
+)
+def test_scheduled_coefficient(schedule: Any, progress: float, expected: float) -> None:
+    found = scheduled_coef(1.0, 0.2, schedule=schedule, progress=progress)
+    assert found == pytest.approx(expected)
 
 
 def test_all_problems_are_named_at_once() -> None:

@@ -21,6 +21,8 @@ from tests.unit.algorithm.six_answers import (
     six_answer_advantages,
 )
 
+NAN = float("nan")
+
 
 @pytest.mark.parametrize(
     ("baseline", "expected_rewards", "expected"),
@@ -233,3 +235,25 @@ def test_whiten_of_nothing_is_nothing() -> None:
     for variance in ("population", "sample"):
         result = whiten(torch.zeros(2, 3), mask, leave_out_zeros=True, variance=variance)
         assert result.tolist() == [[0.0] * 3] * 2
+
+
+def test_no_process_reward_for_answers_that_the_verifier_calls_wrong() -> None:
+    """Good (0.8) and bad (-0.5) steps of wrong answers earn nothing; unanswered ones keep theirs."""
+    steps, action_mask = lay_out([[5, 1], [5, 1], [5, 1], [5, 1]], [2] * 4)
+    result = compute_advantages(
+        AdvantageSettings(
+            group_size=2,
+            reward_mode="PRM",
+            process_reward_gate="not_wrong",
+            reward_baseline="none",
+            normalize=False,
+        ),
+        step_rewards_BS=torch.tensor([[0.8], [-0.5], [0.3], [0.6]]),
+        steps=steps,
+        verifiable_reward_B=torch.tensor([0.0, 0.0, NAN, NAN]),
+        kl_BA=None,
+        action_mask_BA=action_mask,
+    )
+    expected = place([[0, 0], [0, 0], [0, 0.3], [0, 0.6]], action_mask)
+    torch.testing.assert_close(result.token_rewards_BA, expected)
+    torch.testing.assert_close(result.process_return_B, torch.tensor([0.8, -0.5, 0.3, 0.6]))

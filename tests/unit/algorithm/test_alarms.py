@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from pure_rlhf.algorithm.alarms import DETECTORS, AlarmThresholds, find_alarms
+from pure_rlhf.algorithm.alarms import (
+    DETECTORS,
+    AlarmThresholds,
+    find_alarms,
+    limit_detector,
+    without_undone,
+)
 from pure_rlhf.cli.describe_metrics import metrics_page
 
 SHORT = AlarmThresholds(window=3)
@@ -116,3 +122,28 @@ def test_noise_of_few_verified_answers_is_no_alarm() -> None:
         kind for kind, _ in raised([{"step": n, **row} for n, row in enumerate(rows, start=1)])
     ]
     assert kinds == ["reward_hacking", "accuracy_collapse"]
+
+
+def test_a_limit_of_ones_own() -> None:
+    rows = history(6, {"policy/clip_ratio": 0.5}, 6)
+    thresholds = AlarmThresholds(window=3, clip_ratio=1.0, limits=("policy/clip_ratio > 0.4",))
+    assert raised(rows, thresholds) == [("limit", 9)]  # the first window that is all above
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        ("policy/clip_ration>0.4", "did you mean policy/clip_ratio"),
+        ("policy/clip_ratio=0.4", "must be METRIC<NUMBER or METRIC>NUMBER"),
+        ("policy/clip_ratio>much", "must be METRIC<NUMBER or METRIC>NUMBER"),
+    ],
+)
+def test_a_limit_that_means_nothing_is_refused(limit: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        limit_detector(limit)
+
+
+def test_history_without_what_roll_backs_undid() -> None:
+    rows = [{"step": n} for n in range(1, 11)]
+    alarms = [{"step": 4}, {"step": 6, "rolled_back_to": 2}, {"step": 9, "rolled_back_to": 8}]
+    assert [row["step"] for row in without_undone(rows, alarms)] == [1, 2, 7, 8, 10]

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
 import pytest
 import torch
 
-from pure_rlhf.algorithm.metrics import METRICS, check_declared, repetition_score, rollout_metrics
+from pure_rlhf.algorithm.metrics import METRICS, check_declared
+from pure_rlhf.algorithm.rollout_metrics import (
+    GROUP_ACCURACY_BINS,
+    count_reflections,
+    repetition_score,
+    rollout_metrics,
+    timing_per_kilotoken,
+)
 from pure_rlhf.types import StepSpans
 
 NAN = math.nan
@@ -51,12 +59,17 @@ def test_values_by_hand() -> None:
     expected = {
         "rollout/num_answers": 4,
         "rollout/response_length": 4.5,
+        "rollout/response_length_min": 3,
         "rollout/response_length_correct": 4,
         "rollout/response_length_wrong": 3,
         "rollout/truncated_frac": 0.25,
+        "rollout/truncated_frac_correct": 0,
+        "rollout/truncated_frac_wrong": 0,
         "policy/kl_reference": 0.2,
         "pure/steps_per_answer": 2,
+        "pure/steps_per_answer_max": 3,
         "pure/single_step_frac": 0.25,
+        "pure/zero_step_frac": 0,
         "pure/tokens_per_step": 11 / 8,
         "pure/empty_step_frac": 2 / 8,
         "pure/worst_step_position": (1 + 1 + 0) / 3,
@@ -70,8 +83,24 @@ def test_values_by_hand() -> None:
         "reward/false_positive_frac": 0.5,
         "reward/no_signal_group_frac": 0.0,
         "reward/group_pass_frac": 1.0,
+        # p = 0.3 and right, p = 0.75 and wrong
+        "reward/prm_calibration_error": (0.7 + 0.75) / 2,
+        "prm_calibration/0.0-0.2/answers": 0,
+        "prm_calibration/0.2-0.4/answers": 1,
+        "prm_calibration/0.2-0.4/accuracy": 1.0,
+        "prm_calibration/0.4-0.6/answers": 0,
+        "prm_calibration/0.6-0.8/answers": 1,
+        "prm_calibration/0.6-0.8/accuracy": 0.0,
+        "prm_calibration/0.8-1.0/answers": 0,
+        "group/accuracy_none": 0,
+        "group/accuracy_low": 0,
+        "group/accuracy_middle": 1.0,
+        "group/accuracy_high": 0,
+        "group/accuracy_all": 0,
         "sync/log_prob_gap": (0.1 + 0.1 + 0.0 + 0.4) / 4,
         "sync/log_prob_gap_max": 0.4,
+        "sync/importance_ratio_mean": (math.exp(0.1) + math.exp(-0.1) + 1 + math.exp(0.4)) / 4,
+        "sync/importance_ratio_max": math.exp(0.4),
     }
     metrics = rollout_metrics(**batch())
     assert metrics == pytest.approx(expected, abs=1e-6)
@@ -136,6 +165,77 @@ def test_group_without_signal() -> None:
     )
     assert metrics["reward/no_signal_group_frac"] == 0.5
     assert metrics["reward/group_pass_frac"] == 1.0
+
+
+def test_group_accuracies_by_hand() -> None:
+    """Eight answers a prompt: 0, 1, 2, 3, 5, 6, 8 right; the last prompt has no known answer."""
+    counts = (0, 1, 2, 3, 5, 6, 8)
+    verified = [[1.0] * right + [0.0] * (8 - right) for right in counts] + [[NAN] * 8]
+    four = batch(verifiable_reward_B=None)
+    fields: dict[str, Any] = {
+        key: torch.cat([value] * 16) if isinstance(value, torch.Tensor) else value
+        for key, value in four.items()
+    }
+    fields |= {
+        "steps": StepSpans(**{k: torch.cat([v] * 16) for k, v in vars(four["steps"]).items()}),
+        "verifiable_reward_B": torch.tensor(verified).flatten(),
+        "group_size": 8,
+    }
+    metrics = rollout_metrics(**fields)
+    shares = [metrics[f"group/accuracy_{name}"] for name in GROUP_ACCURACY_BINS]
+    assert shares == pytest.approx([1 / 7, 2 / 7, 2 / 7, 1 / 7, 1 / 7])
+    assert metrics["reward/verifiable_accuracy"] == pytest.approx(sum(counts) / 56)
+
+
+def test_calibration_by_hand() -> None:
+    """Returns beyond the ends count as p = 0 and p = 1; two answers share the uppermost range."""
+    metrics = rollout_metrics(
+        **batch(
+            process_return_B=torch.tensor([3.0, 0.8, -7.0, 0.0]),
+            verifiable_reward_B=torch.tensor([1.0, 0.0, 0.0, 1.0]),
+        )
+    )
+    # 0.8-1.0: p 1 and 0.9, one of two right; 0.0-0.2: p 0, wrong; 0.4-0.6: p 0.5, right
+    assert metrics["prm_calibration/0.8-1.0/accuracy"] == 0.5
+    assert metrics["prm_calibration/0.8-1.0/answers"] == 2
+    assert metrics["prm_calibration/0.0-0.2/accuracy"] == 0.0
+    assert metrics["prm_calibration/0.4-0.6/accuracy"] == 1.0
+    assert "prm_calibration/0.2-0.4/accuracy" not in metrics
+    assert metrics["reward/prm_calibration_error"] == pytest.approx((0.9 + 0 + 0.5) / 4)
+
+
+def test_answers_cut_by_the_limit_and_empty_answers() -> None:
+    arguments = batch(
+        truncated_B=torch.tensor([False, True, False, True]),
+        verifiable_reward_B=torch.tensor([1.0, 1.0, 0.0, 0.0]),
+    )
+    content = torch.tensor([[1, 1, 0], [0, 0, 0], [0, 0, 0], [4, 2, 0]])
+    arguments["steps"] = dataclasses.replace(arguments["steps"], content_tokens_BS=content)
+    metrics = rollout_metrics(**arguments)
+    assert metrics["rollout/truncated_frac_correct"] == 0.5
+    assert metrics["rollout/truncated_frac_wrong"] == 0.5
+    assert metrics["pure/zero_step_frac"] == 0.5
+
+
+def test_reflections_by_hand() -> None:
+    # "retry again" holds two of the patterns; "recheck" needs a comma or a space after it
+    assert count_reflections("Wait, let's check: However, RETRY again. Let's verify\nrecheck") == 6
+    assert count_reflections("try again; rethink\nit, recheck, alternatively,") == 4
+    assert count_reflections("Await no one; waits, however") == 0
+    metrics = rollout_metrics(**batch(texts=["wait, wait,", "", "", "however, x"]))
+    assert metrics["rollout/reflection_patterns"] == 0.75
+    check_declared(metrics)
+
+
+def test_timing_per_kilotoken() -> None:
+    row = {"rollout/num_answers": 100.0, "rollout/response_length": 20.0, "timing/generation": 3.0}
+    found = timing_per_kilotoken(row | {"timing/policy_update": 1.0})
+    assert found == {
+        "timing/generation_per_kilotoken": 1.5,
+        "timing/policy_update_per_kilotoken": 0.5,
+    }
+    check_declared(found)
+    assert timing_per_kilotoken(row | {"rollout/response_length": 0.0}) == {}
 
 
 def test_order_of_groups_does_not_matter() -> None:
