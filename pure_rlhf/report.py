@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from pure_rlhf.report_figures import figure_cards
+from pure_rlhf.report_maps import MAP_TITLES, map_cards
 from pure_rlhf.report_page import render_page
+from pure_rlhf.report_panels import PANELS
 
-MAX_ANSWERS = 400
-"""Answers embedded in the page; of a longer run, evenly spaced steps are shown."""
+MAX_ANSWERS = 2000
+MAX_ANSWER_BYTES = 8_000_000
+"""Of rollouts/ in the page; of a longer run, evenly spaced steps are shown."""
 
 
 @dataclass
@@ -33,8 +36,8 @@ class RunRecord:
     notes: list[str] = field(default_factory=list)
 
 
-def write_report(run_dir: str | Path) -> Path:
-    """Write `report.html` into the run directory and return its path.
+def write_report(run_dir: str | Path, target: Path | None = None) -> Path:
+    """Write `report.html` into the run directory, or the page to `target`, and return its path.
 
     Raises:
         ValueError: `run_dir` is not a directory.
@@ -43,6 +46,10 @@ def write_report(run_dir: str | Path) -> Path:
     if not path.is_dir():
         raise ValueError(f"{path} is not a run directory: there is no such directory")
     record = read_run(path)
+    cards = figure_cards(record.metrics, record.evaluation, record.alarms)
+    cards += map_cards(record.metrics, record.alarms)
+    titles = ["Accuracy", *(panel.title for panel in PANELS), *MAP_TITLES]
+    drawn = {title for title, _, _ in cards}
     page = render_page(
         name=record.name,
         facts=run_facts(record),
@@ -50,17 +57,22 @@ def write_report(run_dir: str | Path) -> Path:
         alarms=record.alarms,
         evaluation=record.evaluation,
         prm_evaluations=record.prm_evaluations,
-        cards=figure_cards(record.metrics, record.evaluation, record.alarms),
+        cards=cards,
+        missing=[title for title in titles if title not in drawn],
         rollouts=record.rollouts,
     )
-    target = path / "report.html"
-    partial = path / "report.html.partial"
+    return write_page(target or path / "report.html", page)
+
+
+def write_page(target: Path, page: str) -> Path:
+    """Write a page so that a reader never sees half of it; returns its path."""
+    partial = target.with_name(f"{target.name}.partial")
     partial.write_text(page, encoding="utf-8")
     partial.replace(target)
     return target
 
 
-def read_run(path: Path) -> RunRecord:
+def read_run(path: Path, *, with_answers: bool = True) -> RunRecord:
     """Read a run directory; problems become `notes` instead of errors."""
     record = RunRecord(name=path.resolve().name)
     record.config = _read_object(path / "config.json", record.notes)
@@ -70,7 +82,9 @@ def read_run(path: Path) -> RunRecord:
     if (path / "alarms.jsonl").exists():
         wanted = {"kind", "step", "message"}
         rows = _read_lines(path / "alarms.jsonl", record.notes)
-        record.alarms = [row for row in rows if wanted <= row.keys()]
+        record.alarms = [
+            row for row in rows if wanted <= row.keys() and isinstance(row["step"], int)
+        ]
     evaluation = _read_object(path / "evaluation.json", record.notes)
     record.evaluation = {
         when: result
@@ -81,7 +95,8 @@ def read_run(path: Path) -> RunRecord:
         record.notes.append("The evaluation after training is not there: the run has not ended.")
     for file in sorted(path.glob("**/prm_evaluation*.json")):
         record.prm_evaluations[str(file.relative_to(path))] = _read_object(file, record.notes)
-    _read_rollouts(path / "rollouts", record)
+    if with_answers:
+        _read_rollouts(path / "rollouts", record)
     return record
 
 
@@ -125,7 +140,8 @@ def _read_rollouts(folder: Path, record: RunRecord) -> None:
         record.notes.append("rollouts/ holds no answers: there is nothing to read below.")
         return
     per_file = max(1, len(_read_lines(files[0], [])))
-    keep = min(len(files), max(2, MAX_ANSWERS // per_file))
+    largest = max(1, *(file.stat().st_size for file in files))
+    keep = min(len(files), max(2, min(MAX_ANSWERS // per_file, MAX_ANSWER_BYTES // largest)))
     chosen = sorted({round(i * (len(files) - 1) / max(keep - 1, 1)) for i in range(keep)})
     if len(chosen) < len(files):
         record.notes.append(

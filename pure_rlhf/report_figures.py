@@ -1,6 +1,7 @@
 """The curves of the report, as Plotly figures.
 
-A card is drawn when at least one of its metrics is there; its caption comes from the metric table.
+A card is drawn when at least one of its metrics is there; its caption comes from the metric table. Colours are those
+of Okabe and Ito, which people tell apart whatever their colour vision.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ from typing import Any
 import plotly.graph_objects as go
 
 from pure_rlhf.algorithm.metrics import METRICS
-from pure_rlhf.report_panels import PANELS, TIMING_PHASES, Panel
+from pure_rlhf.report_panels import PANELS, Panel
 
-COLORS = ("#2b6cb0", "#d9822b", "#2a9d6f", "#8b5fbf", "#c2454f", "#6b7a8f", "#b08d00", "#3aa6b9")
-VERDICT_COLORS = {"correct": "#2a9d6f", "wrong": "#c2454f"}
+COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#000000", "#8a94a3")
+VERDICT_COLORS = {"correct": "#0072b2", "wrong": "#d55e00", "all": "#8a94a3"}
+ALARM_COLOR = "#9c2b35"
 SMOOTH_FROM_STEPS = 40
 """Above this many steps a curve is drawn faintly, with its running mean on top."""
 SMOOTHING = 0.85
+MAX_POINTS = 300
+"""Of a curve; of a longer one, the lowest and the highest of every stretch are drawn."""
 
 Point = tuple[float, float]  # step, value
 
@@ -32,30 +36,46 @@ def figure_cards(
 ) -> list[tuple[str, str, str]]:
     """(title, caption as HTML, figure as Plotly JSON) of every card that has data; alarms are marked in all."""
     cards = []
+    last_step = metrics[-1]["step"] if metrics else 1
     accuracy = _accuracy_figure(metrics, evaluation)
     if accuracy is not None:
         text = (
             "Training: correct final answers among the verified samples. "
             "Held-out: greedy pass@1, 95 % interval."
         )
-        cards.append(("Accuracy", text, _mark(accuracy, alarms).to_json()))
+        cards.append(("Accuracy", text, mark_alarms(accuracy, alarms, last_step).to_json()))
     for panel in PANELS:
         figure = _panel_figure(panel, metrics)
         if figure is not None:
-            cards.append((panel.title, _caption(panel, metrics), _mark(figure, alarms).to_json()))
-    timing = _timing_figure(metrics)
-    if timing is not None:
-        text = "Wall-clock time of a step by phase; <i>other</i> is what no phase claims."
-        cards.append(("Time per phase", text, _mark(timing, alarms).to_json()))
+            caption = _caption(panel, metrics)
+            cards.append((panel.title, caption, mark_alarms(figure, alarms, last_step).to_json()))
     return cards
 
 
-def _mark(figure: go.Figure, alarms: Sequence[dict[str, Any]]) -> go.Figure:
-    for alarm in alarms:
-        figure.add_vline(
-            x=alarm["step"],
-            line={"color": "#b83a44", "width": 1, "dash": "dot"},
-            annotation={"text": html.escape(alarm["kind"]), "textangle": -90, "font_size": 9},
+def mark_alarms(figure: go.Figure, alarms: Sequence[dict[str, Any]], last_step: float) -> go.Figure:
+    """A dotted line at each step at which alarms began, with their numbers in the list of alarms.
+
+    Lines too close for two labels share one.
+    """
+    labels: list[tuple[float, list[str], list[str]]] = []
+    for number, alarm in enumerate(alarms, start=1):
+        figure.add_vline(x=alarm["step"], line={"color": ALARM_COLOR, "width": 1, "dash": "dot"})
+        if not labels or abs(alarm["step"] - labels[-1][0]) > 0.1 * last_step:
+            labels.append((alarm["step"], [], []))
+        labels[-1][1].append(str(number))
+        labels[-1][2].append(f"{alarm['kind']} at step {alarm['step']}")
+    for step, numbers, kinds in labels:
+        figure.add_annotation(
+            x=step,
+            y=1,
+            yref="y domain",
+            text=", ".join(numbers),
+            hovertext=html.escape(", ".join(kinds)),
+            showarrow=False,
+            yanchor="top",
+            bgcolor=ALARM_COLOR,
+            borderpad=2,
+            font={"size": 10, "color": "#fff"},
         )
     return figure
 
@@ -74,13 +94,13 @@ def _panel_figure(panel: Panel, metrics: Sequence[dict[str, Any]]) -> go.Figure 
     for index, (key, label) in enumerate(panel.left + panel.right):
         axis = "y2" if (key, label) in panel.right else "y"
         color = VERDICT_COLORS.get(label, COLORS[index])
-        _add_curve(figure, series(metrics, key), label, color, axis=axis)
+        add_curve(figure, series(metrics, key), label, color, axis=axis)
     if not figure.data:
         return None
-    _whole_steps(figure, metrics)
+    whole_steps(figure, metrics)
     figure.update_yaxes(title_text=panel.left_unit)
     if panel.share:
-        figure.update_yaxes(range=[-0.03, 1.03], tickformat=".0%", title_text="")
+        figure.update_yaxes(range=[-0.03, 1.03], tickformat=".0%")
     if panel.log:
         figure.update_yaxes(type="log", dtick=1, exponentformat="power")
     if any(series(metrics, key) for key, _ in panel.right):
@@ -90,6 +110,7 @@ def _panel_figure(panel: Panel, metrics: Sequence[dict[str, Any]]) -> go.Figure 
                 "overlaying": "y",
                 "side": "right",
                 "showgrid": False,
+                "ticklabelstandoff": 8,
                 "automargin": True,
                 "tickmode": "auto",
                 "nticks": 6,
@@ -103,7 +124,7 @@ def _accuracy_figure(
     metrics: Sequence[dict[str, Any]], evaluation: dict[str, dict[str, Any]]
 ) -> go.Figure | None:
     figure = empty_figure()
-    _add_curve(figure, series(metrics, "reward/verifiable_accuracy"), "training", COLORS[0])
+    add_curve(figure, series(metrics, "reward/verifiable_accuracy"), "training", COLORS[0])
     held_out = held_out_points(metrics, evaluation)
     if held_out:
         values = [result["pass@1"] for _, result in held_out]
@@ -129,9 +150,9 @@ def _accuracy_figure(
     names = sorted({key for row in metrics for key in row if key.startswith("eval/")})
     for index, key in enumerate(names):
         color = COLORS[3 + index % (len(COLORS) - 3)]
-        _add_curve(figure, series(metrics, key), key.removeprefix("eval/"), color, smooth=False)
-    figure.update_yaxes(range=[-0.03, 1.03], tickformat=".0%")
-    _whole_steps(figure, metrics)
+        add_curve(figure, series(metrics, key), key.removeprefix("eval/"), color, smooth=False)
+    figure.update_yaxes(range=[-0.03, 1.03], tickformat=".0%", title_text="accuracy")
+    whole_steps(figure, metrics)
     return figure if figure.data else None
 
 
@@ -150,73 +171,63 @@ def held_out_points(
     return sorted(points, key=lambda point: point[0])
 
 
-def _timing_figure(metrics: Sequence[dict[str, Any]]) -> go.Figure | None:
-    rows = [row for row in metrics if any(key in row for key in TIMING_PHASES)]
-    if not rows:
-        return None
-    figure = empty_figure()
-    present = [key for key in TIMING_PHASES if any(key in row for row in rows)]
-    columns = {key.removeprefix("timing/"): [row.get(key, 0.0) for row in rows] for key in present}
-    claimed = [sum(values) for values in zip(*columns.values(), strict=True)]
-    totals = [row.get("timing/step", spent) for row, spent in zip(rows, claimed, strict=True)]
-    columns["other"] = [
-        max(total - spent, 0.0) for total, spent in zip(totals, claimed, strict=True)
-    ]
-    palette = [*COLORS[:7], "#c9d1db"]
-    for color, (name, values) in zip(
-        [*palette[: len(columns) - 1], palette[-1]], columns.items(), strict=True
-    ):
-        figure.add_bar(
-            x=[row["step"] for row in rows],
-            y=values,
-            name=name.replace("_", " "),
-            marker_color=color,
-        )
-    figure.update_layout(
-        barmode="stack", bargap=0.15 if len(rows) <= 60 else 0, legend_traceorder="normal"
-    )
-    figure.update_traces(marker_line_width=0)
-    _whole_steps(figure, metrics)
-    figure.update_yaxes(title_text="seconds", rangemode="tozero")
-    return figure
-
-
-def _add_curve(
+def add_curve(
     figure: go.Figure,
     points: list[Point],
     label: str,
     color: str,
     *,
     axis: str = "y",
-    smooth: bool = True,
+    smooth: bool | None = None,
+    dash: str = "",
+    **trace: Any,
 ) -> None:
+    """One curve, if there are points; with `smooth` (default: a long one) faintly, its running mean on top.
+
+    `trace`: more settings of Plotly's.
+    """
     if not points:
         return
-    steps, values = (list(column) for column in zip(*points, strict=True))
-    style: dict[str, Any] = {
-        "color": color,
-        "width": 2,
-        "dash": "dash" if axis == "y2" else "solid",
-    }
-    mode = "lines+markers" if len(points) <= 20 else "lines"
-    if smooth and len(points) > SMOOTH_FROM_STEPS:
+    curves = [(points, 1.0)]
+    if len(points) > SMOOTH_FROM_STEPS if smooth is None else smooth:
+        steps, values = zip(*points, strict=True)
+        curves = [(points, 0.25), (list(zip(steps, running_mean(values), strict=True)), 1.0)]
+    for curve, opacity in curves:
+        steps, values = zip(*thin(curve), strict=True)
+        is_faint = opacity < 1
         figure.add_scatter(
             x=steps,
             y=values,
-            line={"color": color, "width": 1},
-            opacity=0.25,
+            name=label,
+            line={
+                "color": color,
+                "width": 1 if is_faint else 2,
+                "dash": dash or ("dash" if axis == "y2" else "solid"),
+            },
+            mode="lines+markers" if len(points) <= 20 else "lines",
+            marker={"size": 5},
+            opacity=opacity,
             yaxis=axis,
-            mode="lines",
-            showlegend=False,
-            hoverinfo="skip",
+            **({"showlegend": False, "hoverinfo": "skip"} if is_faint else {}) | trace,
         )
-        values = _running_mean(values)
-    figure.add_scatter(
-        x=steps, y=values, name=label, line=style, mode=mode, yaxis=axis, marker={"size": 5}
-    )
 
 
-def _running_mean(values: Sequence[float]) -> list[float]:
+def thin(points: list[Point], most: int = MAX_POINTS) -> list[Point]:
+    """The first, the last, and the lowest and highest of each stretch: no spike is lost.
+
+    Example: of 1000 points at most 288 are left (stretches of 7).
+    """
+    if len(points) <= most:
+        return points
+    size = math.ceil(2 * len(points) / most)
+    kept = {points[0], points[-1]}
+    for start in range(0, len(points), size):
+        stretch = points[start : start + size]
+        kept |= {find(stretch, key=lambda point: point[1]) for find in (min, max)}
+    return sorted(kept)
+
+
+def running_mean(values: Sequence[float]) -> list[float]:
     """Exponential running mean without a bias towards the start."""
     smoothed, mean, weight = [], 0.0, 0.0
     for value in values:
@@ -226,8 +237,9 @@ def _running_mean(values: Sequence[float]) -> list[float]:
     return smoothed
 
 
-def _whole_steps(figure: go.Figure, metrics: Sequence[dict[str, Any]]) -> None:
-    if len(metrics) <= 12:  # there is no step 1.5
+def whole_steps(figure: go.Figure, metrics: Sequence[dict[str, Any]]) -> None:
+    """No tick between two steps."""
+    if len(metrics) <= 12:
         figure.update_xaxes(dtick=1)
 
 
@@ -251,7 +263,7 @@ def empty_figure(height: int = 270) -> go.Figure:
             },
             "hovermode": "x unified",
             "showlegend": True,
-            "xaxis": {**axis, "title": {"text": "step", "standoff": 4}},
+            "xaxis": {**axis, "title": {"text": "step", "standoff": 4}, "ticklabelstandoff": 4},
             "yaxis": axis,
         }
     )

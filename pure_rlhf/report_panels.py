@@ -13,6 +13,15 @@ TIMING_PHASES = (
     "timing/policy_update",
     "timing/weight_sync",
 )
+GROUP_ACCURACIES = (
+    ("group/accuracy_none", "none"),
+    ("group/accuracy_low", "up to 1/3"),
+    ("group/accuracy_middle", "about half"),
+    ("group/accuracy_high", "2/3 or more"),
+    ("group/accuracy_all", "all"),
+)
+CALIBRATION_RANGES = ((0.0, 0.2), (0.2, 0.4), (0.4, 0.6), (0.6, 0.8), (0.8, 1.0))
+"""Of p; the keys are `prm_calibration/0.0-0.2/...` (algorithm/rollout_metrics.py)."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,7 @@ PANELS = (
         (
             ("reward/prm_verifier_agreement", "agreement"),
             ("reward/false_positive_frac", "PRM says right, verifier says wrong"),
+            ("reward/prm_calibration_error", "calibration error"),
         ),
         left_unit="share",
         share=True,
@@ -60,6 +70,23 @@ PANELS = (
         share=True,
     ),
     Panel(
+        "Curriculum",
+        (
+            ("curriculum/yield", "prompts kept"),
+            ("curriculum/group_accuracy_sampled", "accuracy before"),
+            ("curriculum/group_pass_frac_sampled", "with a correct answer before"),
+        ),
+        (("curriculum/groups_sampled", "prompts sampled"), ("curriculum/rounds", "rounds")),
+        left_unit="share",
+        right_unit="count",
+        share=True,
+    ),
+    Panel(
+        "Weight of the process rewards",
+        (("reward/process_reward_coef", "coefficient"),),
+        left_unit="factor",
+    ),
+    Panel(
         "Divergence",
         (("policy/kl_reference", "KL to reference"), ("policy/kl", "KL to sampling policy")),
         left_unit="nats",
@@ -70,12 +97,26 @@ PANELS = (
             ("rollout/response_length", "all"),
             ("rollout/response_length_correct", "correct"),
             ("rollout/response_length_wrong", "wrong"),
+            ("rollout/response_length_min", "shortest"),
         ),
         left_unit="tokens",
     ),
     Panel(
+        "Answers cut by the length limit",
+        (
+            ("rollout/truncated_frac", "all"),
+            ("rollout/truncated_frac_correct", "correct"),
+            ("rollout/truncated_frac_wrong", "wrong"),
+        ),
+        left_unit="share",
+        share=True,
+    ),
+    Panel(
         "Steps of an answer",
-        (("pure/steps_per_answer", "steps per answer"),),
+        (
+            ("pure/steps_per_answer", "steps per answer"),
+            ("pure/steps_per_answer_max", "most steps"),
+        ),
         (("pure/tokens_per_step", "tokens per step"),),
         "steps",
         "tokens",
@@ -84,9 +125,9 @@ PANELS = (
         "Signs of reward hacking",
         (
             ("pure/single_step_frac", "single step"),
+            ("pure/zero_step_frac", "no step"),
             ("pure/empty_step_frac", "empty steps"),
             ("reward/no_answer_frac", "no boxed answer"),
-            ("rollout/truncated_frac", "cut by the length limit"),
             ("pure/worst_step_position", "position of worst step"),
         ),
         left_unit="share",
@@ -104,6 +145,12 @@ PANELS = (
         share=True,
     ),
     Panel(
+        "Reflection",
+        (("rollout/reflection_patterns", "wait, however, let's check ..."),),
+        left_unit="phrases per answer",
+    ),
+    Panel("Entropy", (("policy/entropy", "policy"),), left_unit="nats per token"),
+    Panel(
         "Policy update",
         (("policy/loss", "loss"), ("policy/clip_ratio", "clipped tokens")),
         (("policy/grad_norm", "gradient norm"),),
@@ -113,7 +160,21 @@ PANELS = (
     Panel(
         "Engine against policy",
         (("sync/log_prob_gap", "mean gap"), ("sync/log_prob_gap_max", "largest gap")),
+        (
+            ("sync/importance_ratio_mean", "mean ratio"),
+            ("sync/importance_ratio_max", "largest ratio"),
+        ),
         left_unit="nats",
+        right_unit="ratio",
         log=True,
+    ),
+    Panel(
+        "Time per 1,000 tokens",
+        (
+            ("timing/generation_per_kilotoken", "generation"),
+            ("timing/log_probs_per_kilotoken", "log-probabilities"),
+            ("timing/policy_update_per_kilotoken", "policy update"),
+        ),
+        left_unit="seconds",
     ),
 )

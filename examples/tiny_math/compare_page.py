@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
 
 from examples.tiny_math.compare import (
     COLLAPSE_POINTS,
@@ -24,7 +23,7 @@ from examples.tiny_math.compare import (
     steps_to_reach,
 )
 from pure_rlhf.report_figures import COLORS, empty_figure
-from pure_rlhf.report_page import STYLE
+from pure_rlhf.report_page import cards_html, page_html
 
 SETTINGS: tuple[str, ...] = (
     "PRM softmin", "PRM sum", "PRM gamma_decay", "PRMVR softmin", "PRMVR sum", "PRMVR gamma_decay", "VR",
@@ -56,33 +55,24 @@ def render_comparison(
         for name, runs in by_setting.items()
         if name != "VR"
     ]
-    figures = "".join(
-        f"<figure><figcaption><h3>{html.escape(title)}</h3></figcaption>"
-        f'<div class="plot" id="plot-{index}"></div></figure>'
-        for index, (title, _) in enumerate(cards)
-    )
-    data = ",".join(str(figure.to_json()) for _, figure in cards)
-    return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>Credit assignments compared · PURE</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>{STYLE}.plot{{height:{FIGURE_HEIGHT}px}}</style></head><body>
-<header><p class="kind">PURE in the small world</p><h1>Credit assignments compared</h1>{_facts(by_setting, facts)}</header>
-<main>
-<section><h2>What came out</h2><ul>{"".join(f"<li>{line}</li>" for line in outcome(by_setting, summaries))}</ul></section>
+    grid = cards_html([(title, "") for title, _ in cards])
+    main = f"""<section><h2>What came out</h2><ul>{"".join(f"<li>{line}</li>" for line in outcome(by_setting, summaries))}</ul></section>
 <section><h2>By setting</h2>{setting_table(by_setting, summaries)}
 <p class=caption>Means over seeds, lowest and highest seed in small print. Accuracies of the last steps are of answers sampled
 in training, smoothed by the mean of {SMOOTHING_STEPS} steps; the checker of the small world knows the truth of every step.</p></section>
-<section><h2>Curves</h2><p class=caption>Lines: mean over seeds, of the last {SMOOTHING_STEPS} steps. Bands: lowest to highest seed.</p><div class=grid>{figures}</div></section>
+<section><h2>Curves</h2><p class=caption>Lines: mean over seeds, of the last {SMOOTHING_STEPS} steps. Bands: lowest to highest seed.</p><div class=grid>{grid}</div></section>
 <section><h2>Run by run</h2>{run_table(summaries)}
 <p class=caption>Written down before the first run. <b>Collapse</b>: the first step from which accuracy stays at least
 {100 * COLLAPSE_POINTS:.0f} points below its highest value so far, to the end. <b>Exploitation</b>: the PRM's return is higher at
-the end than at the step of the highest accuracy, while accuracy has fallen at least {100 * EXPLOITATION_POINTS:.0f} points since; it begins at that step.</p></section>
-</main>
-<script>{get_plotlyjs()}</script>
-<script>[{data}].forEach((figure, index) => Plotly.newPlot('plot-' + index, figure.data, figure.layout,
-{{responsive: true, displayModeBar: false}}));</script>
-</body></html>
-"""
+the end than at the step of the highest accuracy, while accuracy has fallen at least {100 * EXPLOITATION_POINTS:.0f} points since; it begins at that step.</p></section>"""
+    return page_html(
+        title="Credit assignments compared",
+        kind="PURE in the small world",
+        facts=_facts(by_setting, facts),
+        main=main,
+        figures=[str(figure.to_json()) for _, figure in cards],
+        style=f".plot{{height:{FIGURE_HEIGHT}px}}",
+    )
 
 
 def outcome(by_setting: Histories, summaries: Sequence[dict[str, Any]]) -> list[str]:
@@ -193,14 +183,14 @@ def belief_figure(runs: Sequence[RunHistory]) -> go.Figure:
     steps = runs[0].column("step")
     truth = [run.smoothed("steps_right") for run in runs]
     belief = [[(reward + 1) / 2 for reward in run.smoothed("step_reward")] for run in runs]
-    _add_band(figure, steps, truth, "steps right, true", color="#2a9d6f")
-    _add_band(figure, steps, belief, "steps right, says the PRM", color="#c2454f")
+    _add_band(figure, steps, truth, "steps right, true", color=COLORS[2])
+    _add_band(figure, steps, belief, "steps right, says the PRM", color=COLORS[4])
     returns = [run.smoothed("process_return") for run in runs]
     figure.add_scatter(
         x=steps,
         y=[_mean(values) for values in zip(*returns, strict=True)],
         name="return (right axis)",
-        line={"color": "#8b5fbf", "width": 2, "dash": "dot"},
+        line={"color": COLORS[3], "width": 2, "dash": "dot"},
         yaxis="y2",
     )
     figure.update_yaxes(tickformat=".0%")
@@ -237,7 +227,7 @@ def _add_band(
     )
 
 
-def _facts(by_setting: Histories, facts: dict[str, Any]) -> str:
+def _facts(by_setting: Histories, facts: dict[str, Any]) -> list[tuple[str, str]]:
     first = next(iter(by_setting.values()))[0]
     world = facts["world"]
     items = [
@@ -251,7 +241,7 @@ def _facts(by_setting: Histories, facts: dict[str, Any]) -> str:
         ("World seed", world["settings"]["seed"]),
         ("Packages", ", ".join(f"{name} {version}" for name, version in world["versions"].items())),
     ]  # fmt: skip
-    return f"<dl>{''.join(f'<div><dt>{name}</dt><dd>{html.escape(str(value))}</dd></div>' for name, value in items)}</dl>"
+    return [(name, str(value)) for name, value in items]
 
 
 def _spread(values: Sequence[float]) -> str:

@@ -63,12 +63,7 @@ def run(arguments: list[str]) -> int:
         start_ray(config)
         train = launcher.result().train
     try:
-        evaluations = train(
-            config,
-            train_prompts=inputs.train_prompts,
-            eval_prompts=inputs.eval_prompts,
-            selection_prompts=inputs.selection_prompts,
-        )
+        evaluations = train(config, inputs)
     except RayError as error:
         print(
             f"A worker failed; the last checkpoint in {config.ckpt.path} is intact.\n{error}",

@@ -4,6 +4,7 @@ there is one.
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -12,11 +13,19 @@ from typing import Any
 
 import pytest
 
+from pure_rlhf import report
 from pure_rlhf.algorithm.metrics import METRICS
+from pure_rlhf.algorithm.rollout_metrics import GROUP_ACCURACY_BINS, calibration_bins
 from pure_rlhf.cli.report import main
 from pure_rlhf.report import read_run, write_report
-from pure_rlhf.report_figures import figure_cards, series
-from pure_rlhf.report_panels import PANELS, TIMING_PHASES
+from pure_rlhf.report_figures import MAX_POINTS, figure_cards, series, thin
+from pure_rlhf.report_maps import MAX_COLUMNS, map_cards
+from pure_rlhf.report_panels import (
+    CALIBRATION_RANGES,
+    GROUP_ACCURACIES,
+    PANELS,
+    TIMING_PHASES,
+)
 from tests.browser import CHROMIUM, browse
 
 HOSTILE_PROMPT = (
@@ -41,7 +50,9 @@ def answers(step: int) -> list[dict[str, Any]]:
         "group": 0,
         "truncated": False,
     }
-    return [first, {**first, "verifiable_reward": None, "answer": None, "step_rewards": None}]
+    unknown = {**first, "verifiable_reward": None, "answer": None, "step_rewards": None}
+    cut = {**first, "text": "A rare word", "steps": ["A rare word"], "truncated": True}
+    return [first, unknown, {**cut, "verifiable_reward": 1}]
 
 
 @pytest.fixture
@@ -51,6 +62,11 @@ def run_dir(tmp_path: Path) -> Path:
         {"step": step, "wall_seconds": 40.0 * step}
         | {key: 0.1 * step for key in METRICS if "<name>" not in key}
         | {"eval/held_out/pass@1": 0.5}
+        | {
+            f"prm_calibration/{name}/{what}": 0.5 * step
+            for name in calibration_bins()
+            for what in ("answers", "accuracy")
+        }
         for step in (1, 2, 3)
     ]
     write_lines(run / "metrics.jsonl", metrics)
@@ -92,7 +108,13 @@ def test_report_shows_everything_of_a_complete_run(run_dir: Path) -> None:
     assert "class=notes" not in body
     for panel in PANELS:
         assert f"<h3>{panel.title}</h3>" in body
-    assert "<h3>Accuracy</h3>" in body and "<h3>Time per phase</h3>" in body
+    for title in (
+        "Accuracy",
+        "PRM score against verifier",
+        "Accuracy of the groups",
+        "Time per phase",
+    ):
+        assert f"<h3>{title}</h3>" in body
 
 
 def test_report_needs_no_network(run_dir: Path) -> None:
@@ -132,6 +154,22 @@ def test_half_written_run_says_what_is_missing(run_dir: Path) -> None:
     assert "id=reader" not in body
 
 
+def test_curves_without_data_are_named(run_dir: Path) -> None:
+    write_lines(run_dir / "metrics.jsonl", [{"step": 1, "reward/verifiable_accuracy": 0.5}])
+    body = visible(write_report(run_dir).read_text())
+    assert body.count("<h3>Accuracy</h3>") == 1 and "<h3>Divergence</h3>" not in body
+    assert "Without data in this run: Process reward, PRM against verifier, Groups," in body
+    assert "Accuracy of the groups, Time per phase.</p>" in body
+
+
+def test_roll_back_is_told(run_dir: Path) -> None:
+    alarm = {"kind": "kl", "step": 2, "message": "KL", "good_checkpoint": "c", "rolled_back_to": 1}
+    write_lines(run_dir / "alarms.jsonl", [alarm, {**alarm, "step": "two"}])
+    body = visible(write_report(run_dir).read_text())
+    assert "<b>kl</b> at step 2: KL; c; rolled back to step 1" in body
+    assert "at step two" not in body, "a damaged line costs only itself"
+
+
 def test_run_in_progress_is_said(run_dir: Path) -> None:
     evaluation = json.loads((run_dir / "evaluation.json").read_text())
     del evaluation["after"]
@@ -148,27 +186,84 @@ def test_empty_directory_still_gives_a_page(tmp_path: Path) -> None:
     assert "<figure>" not in body
 
 
-def test_long_runs_embed_a_sample_of_steps(run_dir: Path) -> None:
+def test_long_runs_embed_a_sample_of_steps(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for step in range(4, 601):
         write_lines(run_dir / "rollouts" / f"step_{step:06d}.jsonl", answers(step))
+    monkeypatch.setattr(report, "MAX_ANSWERS", 300)
     record = read_run(run_dir)
-    assert len(record.rollouts) == 200, "400 answers, two a step"
+    assert len(record.rollouts) == 100, "300 answers, three a step"
     assert {1, 600} <= set(record.rollouts)
     assert record.notes == [
-        "Answers of 200 evenly spaced steps of 600 are shown; all are in rollouts/."
+        "Answers of 100 evenly spaced steps of 600 are shown; all are in rollouts/."
     ]
+    largest = (run_dir / "rollouts" / "step_000600.jsonl").stat().st_size
+    monkeypatch.setattr(report, "MAX_ANSWER_BYTES", 5 * largest)
+    assert sorted(read_run(run_dir).rollouts) == [1, 151, 301, 450, 600]
+
+
+def test_long_curves_and_bars_are_thinned(run_dir: Path) -> None:
+    rows = read_run(run_dir).metrics
+    many = [{**rows[step % 3], "step": step + 1} for step in range(1000)]
+    for title, _, figure in figure_cards(many, {}) + map_cards(many):
+        for trace in json.loads(figure)["data"]:
+            most = MAX_COLUMNS if trace["type"] in ("bar", "heatmap") else MAX_POINTS
+            assert len(trace["x"]) <= most, title
+
+
+def test_thinning_keeps_ends_and_spikes() -> None:
+    points: list[tuple[float, float]] = [(step, 0.0) for step in range(1000)]
+    points[500], points[777] = (500, 9.0), (777, -9.0)
+    kept = thin(points, 100)
+    assert len(kept) <= 102
+    assert {points[0], points[500], points[777], points[-1]} <= set(kept)
+    assert kept == sorted(kept)
+    assert thin(points[:100], 100) == points[:100]
 
 
 def test_every_plotted_metric_is_declared() -> None:
     plotted = {key for panel in PANELS for key, _ in panel.left + panel.right} | set(TIMING_PHASES)
-    assert plotted <= set(METRICS)
+    assert plotted | {key for key, _ in GROUP_ACCURACIES} <= set(METRICS)
+
+
+def test_bins_are_those_of_the_metrics() -> None:
+    assert [f"{low:.1f}-{high:.1f}" for low, high in CALIBRATION_RANGES] == calibration_bins()
+    assert [key for key, _ in GROUP_ACCURACIES] == [
+        f"group/accuracy_{name}" for name in GROUP_ACCURACY_BINS
+    ]
 
 
 def test_phases_and_other_sum_to_the_step() -> None:
     rows = [{"step": 1, "timing/generation": 2.0, "timing/policy_update": 1.0, "timing/step": 3.5}]
-    cards = {title: json.loads(figure) for title, _, figure in figure_cards(rows, {})}
+    cards = {title: json.loads(figure) for title, _, figure in map_cards(rows)}
     bars = {trace["name"]: trace["y"] for trace in cards["Time per phase"]["data"]}
     assert bars == {"generation": [2.0], "policy update": [1.0], "other": [0.5]}
+
+
+def test_calibration_early_and_late() -> None:
+    """Ten steps: the first two and the last two; a range's answers of both steps count together."""
+    rows: list[dict[str, Any]] = [{"step": step} for step in range(1, 11)]
+    high, low = "prm_calibration/0.8-1.0", "prm_calibration/0.0-0.2"
+    rows[0] |= {f"{high}/answers": 3.0, f"{high}/accuracy": 1.0, f"{low}/answers": 0.0}
+    rows[1] |= {f"{high}/answers": 1.0, f"{high}/accuracy": 0.0}
+    for row in rows[2:]:
+        row |= {f"{low}/answers": 2.0, f"{low}/accuracy": 0.5}
+    (card,) = map_cards(rows, [{"kind": "kl", "step": 2, "message": ""}])
+    _, early, late = json.loads(card[2])["data"]
+    assert (early["name"], early["x"], early["y"]) == ("early: steps 1 to 2", [0.9], [0.75])
+    assert (late["name"], late["x"], late["y"]) == ("late: steps 9 to 10", [0.1], [0.5])
+    assert early["customdata"] == [4.0] and late["customdata"] == [4.0]
+
+
+def test_group_accuracies_are_means_of_stretches() -> None:
+    rows = [
+        {"step": step} | {key: float(step % 2) for key, _ in GROUP_ACCURACIES}
+        for step in range(1, 2 * MAX_COLUMNS + 1)
+    ]
+    (card,) = map_cards(rows)
+    (trace,) = json.loads(card[2])["data"]
+    assert trace["x"][:2] == [1.5, 3.5]
+    assert trace["z"] == [[0.5] * MAX_COLUMNS] * 5
+    assert "Means of 2 steps each." in card[1]
 
 
 def test_series_skips_missing_and_non_finite_values() -> None:
@@ -185,10 +280,26 @@ def test_alarms_are_listed_and_marked_in_every_curve(run_dir: Path) -> None:
     body = visible(write_report(run_dir).read_text())
     assert "<b>kl</b> at step 2: KL &lt;b&gt;2.00&lt;/b&gt;; no checkpoint from before it" in body
     record = read_run(run_dir)
-    for _, _, figure in figure_cards(record.metrics, record.evaluation, record.alarms):
-        assert [shape["x0"] for shape in json.loads(figure)["layout"]["shapes"]] == [2]
+    cards = figure_cards(record.metrics, record.evaluation, record.alarms)
+    cards += map_cards(record.metrics, record.alarms)
+    for title, _, figure in cards:
+        shapes = json.loads(figure)["layout"].get("shapes", [])
+        expected = [] if title == "PRM score against verifier" else [2]
+        assert [shape["x0"] for shape in shapes] == expected, title
     (run_dir / "alarms.jsonl").unlink()
     assert "Alarms" not in visible(write_report(run_dir).read_text())
+
+
+def test_alarms_too_close_for_two_labels_share_one() -> None:
+    rows = [{"step": step, "policy/kl": 0.1} for step in range(1, 101)]
+    alarms = [{"kind": kind, "step": step} for kind, step in (("kl", 50), ("ratio", 52), ("x", 90))]
+    (card,) = figure_cards(rows, {}, alarms)
+    layout = json.loads(card[2])["layout"]
+    assert [(note["x"], note["text"]) for note in layout["annotations"]] == [
+        (50, "1, 2"),
+        (90, "3"),
+    ]
+    assert [shape["x0"] for shape in layout["shapes"]] == [50, 52, 90]
 
 
 def test_command_line(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -196,6 +307,47 @@ def test_command_line(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out.strip() == str(run_dir / "report.html")
     assert main([str(run_dir / "nothing")]) == 2
     assert "there is no such directory" in capsys.readouterr().err
+    elsewhere = run_dir.parent / "page.html"
+    assert main([str(run_dir), "--output", str(elsewhere)]) == 0 and elsewhere.exists()
+    assert main([str(run_dir), "--output", str(run_dir / "nothing" / "page.html")]) == 2
+    assert "--output" in capsys.readouterr().err
+
+
+def after(page: Path, script: str, profile: Path) -> Any:
+    """What the script returns when it runs in the loaded page, all figures drawn."""
+    copy = page.with_name("with_script.html")
+    wrapped = (
+        f"<script>const finish = () => {{ if (!document.body.dataset.drawn) return setTimeout(finish, 50);"
+        f"document.body.dataset.said = JSON.stringify((() => {{ {script} }})()); }}; finish();</script>"
+    )
+    copy.write_text(page.read_text().replace("</body>", wrapped + "</body>"))
+    document = browse(copy, profile, "--virtual-time-budget=20000", "--dump-dom")
+    said = re.search(r'data-said="([^"]*)"', document)
+    assert said, "the script did not end"
+    return json.loads(html.unescape(said[1]))
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+def test_search_filters_and_steps_of_the_reader(run_dir: Path, tmp_path: Path) -> None:
+    said = after(
+        write_report(run_dir),
+        """
+        const found = [], get = id => document.getElementById(id);
+        const note = () => found.push([...document.querySelectorAll('.answer .badge')].map(b => b.textContent).join());
+        const press = name => document.querySelector(`[data-filter=${name}]`).click();
+        const type = words => { get('search').value = words; get('search').dispatchEvent(new Event('input')); };
+        note(); press('wrong'); note(); press('truncated'); note(); press('unknown'); note(); press('all');
+        type('RARE word'); note(); type('in step 2'); note(); get('previous').click(); note();
+        type('injected'); note(); type('no such words'); note(); found.push(get('count').textContent);
+        return found;
+        """,
+        tmp_path / "profile",
+    )
+    wrong, unknown, cut = "wrong", "no known answer", "correct,cut by the limit"
+    everything = f"{wrong},{unknown},{cut}"
+    assert said[:4] == [everything, wrong, cut, unknown]
+    assert said[4:7] == [cut, "", f"{wrong},{unknown}"], "the search covers the step that is shown"
+    assert said[7:] == [everything, "", "0 answers"], "prompts are searched too"
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
@@ -203,18 +355,19 @@ def test_in_a_browser(run_dir: Path, tmp_path: Path) -> None:
     """The scripts run, the answers are placed as text, and the page is not blank."""
     image = pytest.importorskip("PIL.Image")
     page = write_report(run_dir)
-    document = browse(page, tmp_path / "profile", "--dump-dom")
+    document = browse(page, tmp_path / "profile", "--virtual-time-budget=20000", "--dump-dom")
     assert "<title>my run · PURE</title>" in document, "the text of a prompt was executed"
     rendered = document[document.index("<main>") : document.index("</main>")]
-    assert rendered.count('class="main-svg"') >= len(PANELS) + 2
-    assert rendered.count('class="answer"') == 2
+    assert rendered.count('class="main-svg"') >= len(PANELS) + 4
+    assert rendered.count('class="answer"') == 3
     assert "&lt;b id=injected&gt;" in rendered and "<b id=injected>" not in rendered
     assert re.search(
         r'class="row worst"[^>]*>.{0,40}2 \+ 3 = 6 in step 3.{0,120}\u22120\.75', rendered
     )
     assert "no known answer" in rendered
     picture = tmp_path / "report.png"
-    browse(page, tmp_path / "profile2", f"--screenshot={picture}", "--window-size=1400,3000")
+    browse(page, tmp_path / "profile2", f"--screenshot={picture}", "--window-size=1400,3000",
+           "--virtual-time-budget=20000")  # fmt: skip
     with image.open(picture) as shot:
         colors = shot.convert("RGB").resize((350, 750)).getcolors(maxcolors=1 << 20)
     assert len(colors) > 500, "a blank page has a handful of colours"
