@@ -26,6 +26,8 @@ setup(
     extras_require={
         "gpu": requirements("requirements-gpu.txt"),
         "cpu": requirements("requirements-cpu.txt"),
+        "wandb": ["wandb-workspaces>=0.4"],
+        "mlflow": ["mlflow-skinny>=3"],
     },
     entry_points={
         "console_scripts": [

@@ -71,7 +71,10 @@ class RewardConfig:
     """The process reward model (PRM); not loaded in mode VR."""
 
     model_name_or_path: str = "jinachris/PURE-PRM-7B"
-    """PRM: a token-classification folder or hub name with two labels."""
+    """PRM: folder or hub name."""
+    backend: Literal["transformers", "vllm"] = "transformers"
+    """transformers: shares the GPUs of policy and reference; vllm: num_nodes x num_gpus_per_node pooling engines, each
+    on a GPU of its own (conventions pure and qwen)."""
     num_nodes: int = 1
     num_gpus_per_node: int = 4
     offload: bool = False
@@ -240,6 +243,8 @@ class WandbConfig:
 class LoggerConfig:
     logging_steps: int = 1
     tensorboard_dir: str | None = None
+    mlflow_experiment: str | None = None
+    """MLflow experiment to log to; where it is, MLFLOW_TRACKING_URI says. None: off."""
     wandb: WandbConfig = field(default_factory=WandbConfig)
 
 
@@ -305,8 +310,10 @@ class PureConfig:
     """Whether advantages are whitened over the answer tokens of the batch."""
     step_separator: str = "\n\n"
     """A step ends at a token whose text ends in this."""
+    prm_convention: Literal["auto", "pure", "qwen", "skywork", "math_shepherd", "rlhflow"] = "auto"
+    """How the PRM is used (README, "Bring your own PRM"). auto: recognised from the checkpoint."""
     prm_separator: str = "\n"
-    """Stands after each step in the PRM's input; must be one token."""
+    """Stands after each step in the input of a PRM of the convention pure; must be one token."""
     verifier_workers: int = 2
     """Processes that grade answers."""
     verifier_timeout: float = 10.0
@@ -353,8 +360,18 @@ class PureConfig:
         return self.actor.num_nodes * self.actor.num_gpus_per_node
 
     @property
+    def prm_gpus(self) -> int:
+        """GPUs that the PRM has to itself."""
+        has_its_own = self.uses_prm and self.reward.backend == "vllm"
+        return self.reward.num_nodes * self.reward.num_gpus_per_node if has_its_own else 0
+
+    @property
     def rollout_gpus(self) -> int:
         return self.vllm.num_engines * self.vllm.tensor_parallel_size
+
+    @property
+    def needed_gpus(self) -> int:
+        return self.training_gpus + self.rollout_gpus + self.prm_gpus
 
     def advantage_settings(self) -> AdvantageSettings:
         """The convention's settings, overridden by the flags that the user has set."""

@@ -2,6 +2,7 @@
 
     first GPUs of the group        policy + reference + PRM workers, one of each on every GPU
     one GPU (or TP GPUs) each      rollout engines
+    one GPU each                   PRM engines, with --reward.backend vllm
 
 The same code runs where there is no GPU: Ray is then told of as many GPUs as are asked for, and `cpu_host`
 makes the workers run without one.
@@ -18,13 +19,13 @@ from ray.util.placement_group import placement_group
 
 from pure_rlhf import cpu_host
 from pure_rlhf.config import PureConfig
-from pure_rlhf.data import PromptSet
 from pure_rlhf.progress import follow
 from pure_rlhf.report import write_report
 from pure_rlhf.run_directory import RunDirectory
 from pure_rlhf.upstream import check_version, undecorated, upstream_args
+from pure_rlhf.validation import Inputs
 from pure_rlhf.workers.policy_worker import PolicyWorker
-from pure_rlhf.workers.prm_worker import PrmWorker
+from pure_rlhf.workers.prm_worker import PrmEngineWorker, PrmWorker
 from pure_rlhf.workers.rollout_actor import create_rollout_engines
 from pure_rlhf.workers.trainer import PureTrainer, planned_steps
 
@@ -46,13 +47,7 @@ class _NamedActorClass:
         return self._remote.options(name=name, **options)
 
 
-def train(
-    config: PureConfig,
-    *,
-    train_prompts: PromptSet,
-    eval_prompts: PromptSet,
-    selection_prompts: PromptSet,
-) -> dict[str, Any]:
+def train(config: PureConfig, inputs: Inputs) -> dict[str, Any]:
     """Run the whole training on the Ray that `start_ray` started; returns the evaluations.
 
     Ray is shut down at the end, also after an error.
@@ -64,7 +59,7 @@ def train(
     run = RunDirectory(config.output_dir)
     run.write_config(config)
     try:
-        trainer, policy = build(config, train_prompts, eval_prompts, selection_prompts)
+        trainer, policy = build(config, inputs)
         evaluations = follow(trainer, trainer.run_training.remote())
         ray.get(policy.async_save_model())
     finally:
@@ -73,12 +68,7 @@ def train(
     return evaluations
 
 
-def build(
-    config: PureConfig,
-    train_prompts: PromptSet,
-    eval_prompts: PromptSet,
-    selection_prompts: PromptSet,
-) -> tuple[Any, RayActorGroup]:
+def build(config: PureConfig, inputs: Inputs) -> tuple[Any, RayActorGroup]:
     """Place and load every worker; returns the trainer actor and the policy group."""
     args = upstream_args(config)
     # On a CPU host the models do not share a GPU's memory, so their forwards may overlap.
@@ -94,6 +84,19 @@ def build(
             _NamedActorClass(actor_class, prefix),  # pyright: ignore[reportArgumentType]
             pg=shared,
             num_gpus_per_actor=GPU_SHARE[prefix],  # pyright: ignore[reportArgumentType]
+        )
+
+    def prm_group() -> RayActorGroup | None:
+        if not config.uses_prm:
+            return None
+        if config.reward.backend == "transformers":
+            return group(PrmWorker, "prm")
+        return RayActorGroup(
+            config.reward.num_nodes,
+            config.reward.num_gpus_per_node,
+            _NamedActorClass(PrmEngineWorker, "prm"),  # pyright: ignore[reportArgumentType]
+            pg=_placement(config.prm_gpus),
+            num_gpus_per_actor=1,
         )
 
     engines = create_rollout_engines(
@@ -114,16 +117,14 @@ def build(
     reference = (
         group(undecorated(ReferenceModelActor), "reference") if config.uses_reference else None
     )
-    prm = group(PrmWorker, "prm") if config.uses_prm else None
+    prm = prm_group()
     trainer = (
         ray.remote(PureTrainer)
         .options(name="trainer", num_cpus=1, max_concurrency=2)
         .remote(
             strategy,
             config,
-            train_prompts=train_prompts,
-            eval_prompts=eval_prompts,
-            selection_prompts=selection_prompts,
+            inputs=inputs,
             actor_group=policy,
             prm_group=prm,
             reference_group=reference,
@@ -131,21 +132,26 @@ def build(
         )
     )
     loading = policy.async_init_model_from_pretrained(
-        strategy, config.actor.model_name_or_path, _update_steps(config, train_prompts), engines
+        strategy,
+        config.actor.model_name_or_path,
+        _update_steps(config, len(inputs.train_prompts.records)),
+        engines,
     )
     if reference is not None:
         loading += reference.async_init_model_from_pretrained(
             strategy, config.actor.model_name_or_path
         )
     if prm is not None:
-        loading += prm.async_init_model_from_pretrained(strategy, config.reward.model_name_or_path)
+        loading += prm.async_init_model_from_pretrained(
+            strategy, config.reward.model_name_or_path, inputs.prm_convention
+        )
     ray.get(loading)
     return trainer, policy
 
 
-def _update_steps(config: PureConfig, train_prompts: PromptSet) -> int:
+def _update_steps(config: PureConfig, num_prompts: int) -> int:
     """Optimiser steps of the whole run, for the learning-rate scheduler."""
-    steps = planned_steps(config, len(train_prompts.records))
+    steps = planned_steps(config, num_prompts)
     answers = steps * config.rollout.batch_size * config.rollout.n_samples_per_prompt
     return max(answers // config.train.batch_size * config.train.max_epochs, 1)
 

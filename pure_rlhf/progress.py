@@ -1,4 +1,4 @@
-"""What the terminal shows while a run trains: a live bar, or one plain line a step where there is no terminal."""
+"""What the terminal shows while a run trains: one line a step, and under them a live bar where there is a terminal."""
 
 from __future__ import annotations
 
@@ -14,86 +14,97 @@ from rich.progress import (
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 
 POLL_SECONDS = 0.5
 
-# metric, label, format: the few numbers of a step that fit a line
+# metric and form: the few numbers of a step that fit a line of 80 columns
 SHOWN = (
-    ("reward/verifiable_accuracy", "accuracy", "{:.2f}"),
-    ("reward/process_return", "process return", "{:+.2f}"),
-    ("pure/steps_per_answer", "steps", "{:.1f}"),
-    ("rollout/response_length", "tokens", "{:.0f}"),
-    ("policy/kl_reference", "KL", "{:.3f}"),
-    ("sync/log_prob_gap", "gap", "{:.3f}"),
-    ("timing/step", "s/step", "{:.1f}"),
+    ("reward/verifiable_accuracy", "accuracy {:.2f}"),
+    ("reward/process_return", "return {:+.2f}"),
+    ("pure/steps_per_answer", "steps {:.1f}"),
+    ("rollout/response_length", "tokens {:.0f}"),
+    ("policy/kl_reference", "KL {:.3f}"),
+    ("timing/step", "{:.1f} s"),
 )
 
 
 def describe(metrics: dict[str, float]) -> str:
     """One line for a person: the metrics of SHOWN that the step has."""
-    return "  ".join(
-        f"{label} {form.format(metrics[key])}" for key, label, form in SHOWN if key in metrics
-    )
+    return "  ".join(form.format(metrics[key]) for key, form in SHOWN if key in metrics)
 
 
 def describe_alarm(alarm: dict[str, Any]) -> str:
-    """One line for a person, with what to go back to."""
+    """One line for a person, with what to go back to or what the run went back to."""
     good = alarm["good_checkpoint"]
-    remedy = (
-        f"last checkpoint before it: {good}" if good else "no checkpoint from before it is kept"
-    )
+    if "rolled_back_to" in alarm:
+        remedy = f"rolled back to step {alarm['rolled_back_to']}"
+    elif good:
+        remedy = f"last checkpoint before it: {good}"
+    else:
+        remedy = "no checkpoint from before it is kept"
     return f"ALARM {alarm['kind']} at step {alarm['step']}: {alarm['message']}; {remedy}"
+
+
+def new_lines(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What to print when the trainer's `progress()` has gone from one state to another: step, alarms, phase.
+
+    Example: `step  40/500  accuracy 0.68  return +0.55  steps 4.1  tokens 40  KL 0.010  3.3 s`.
+    """
+    lines = []
+    if now["step"] != before["step"]:
+        total = str(now["max_steps"])
+        lines.append(f"step {now['step']:>{len(total)}}/{total}  {describe(now['metrics'])}")
+    lines += [describe_alarm(alarm) for alarm in now["alarms"][len(before["alarms"]) :]]
+    if now["phase"] != before["phase"]:
+        lines.append(f"{now['phase']} ...")
+    return lines
+
+
+def make_bar(console: Console) -> Progress:
+    """Phase, bar, steps done, time gone and time left in one line; nothing where there is no terminal."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        expand=True,
+        speed_estimate_period=3600,  # seconds: steps may take minutes
+    )
 
 
 def follow(trainer: Any, result: ray.ObjectRef) -> Any:
     """Show the trainer's progress until `result` is there; returns it (or raises the worker's error)."""
     console = Console(file=sys.stdout)
-    if not console.is_terminal:
-        return _follow_plainly(trainer, result)
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("starting", total=None)
-        num_shown = 0
-        while not ray.wait([result], timeout=POLL_SECONDS)[0]:
-            state = _state(trainer)
-            for alarm in state["alarms"][num_shown:]:
-                progress.console.print(describe_alarm(alarm), style="bold red")
-            num_shown = len(state["alarms"])
-            line = f"{state['phase']}  {describe(state['metrics'])}"
-            progress.update(
-                task, description=line, completed=state["step"], total=state["max_steps"]
+    state: Any = {"phase": "", "step": 0, "alarms": []}
+    with make_bar(console) as bar:
+        task = bar.add_task("", total=None)
+        done = False
+        while not done:
+            done = bool(ray.wait([result], timeout=POLL_SECONDS)[0])
+            if done:
+                ray.get(result)  # raises the worker's own error before the dead trainer is asked
+            before, state = state, ray.get(trainer.progress.remote())
+            for line in new_lines(before, state):
+                style = "bold red" if line.startswith("ALARM") else None
+                # lines in a file are not broken
+                console.print(
+                    line,
+                    style=style,
+                    markup=False,
+                    highlight=False,
+                    soft_wrap=not console.is_terminal,
+                )
+            bar.update(
+                task,
+                description=state["phase"],
+                completed=state["step"],
+                total=state["max_steps"],
             )
     return ray.get(result)
-
-
-def _follow_plainly(trainer: Any, result: ray.ObjectRef) -> Any:
-    last: tuple[str, int] = ("", -1)
-    num_shown = 0
-    done = False
-    while not done:
-        done = bool(ray.wait([result], timeout=POLL_SECONDS)[0])
-        state = _state(trainer) if not done else _last_state(trainer, result)
-        for alarm in state["alarms"][num_shown:]:
-            print(describe_alarm(alarm), flush=True)
-        num_shown = len(state["alarms"])
-        if (state["phase"], state["step"]) != last:
-            last = (state["phase"], state["step"])
-            line = f"[{state['phase']}] step {state['step']}/{state['max_steps']}  {describe(state['metrics'])}"
-            print(line.rstrip(), flush=True)
-    return ray.get(result)
-
-
-def _last_state(trainer: Any, result: ray.ObjectRef) -> dict[str, Any]:
-    ray.get(result)  # raises the worker's own error before the dead trainer is asked anything
-    return _state(trainer)
-
-
-def _state(trainer: Any) -> dict[str, Any]:
-    return ray.get(trainer.progress.remote())

@@ -43,7 +43,7 @@ def start_ray(config: PureConfig) -> None:
             "num_gpus": config.num_gpus,
         }
         if cpu_host.is_cpu_host():
-            needed = config.training_gpus + config.rollout_gpus
+            needed = config.needed_gpus
             options |= {
                 "num_gpus": config.num_gpus or needed,
                 # CPUs are bookkeeping here: one for each process of a bundle, and some for the trainer.

@@ -18,10 +18,12 @@ from pure_rlhf import cpu_host
 from pure_rlhf.algorithm.advantage_settings import find_setting_problems
 from pure_rlhf.algorithm.alarms import limit_detector
 from pure_rlhf.algorithm.curriculum import CurriculumSettings, find_curriculum_problems
-from pure_rlhf.algorithm.prm_scoring import single_separator_id
+from pure_rlhf.algorithm.prm_conventions import PrmConvention, PureConvention
 from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
 from pure_rlhf.config import ConfigError, PureConfig
 from pure_rlhf.data import PromptSet, load_prompts, prompt_renderer
+from pure_rlhf.metric_sinks import find_mlflow_problems
+from pure_rlhf.prm_scorer import VLLM_CONVENTIONS, load_convention
 from pure_rlhf.run_directory import RunDirectory
 
 
@@ -32,6 +34,7 @@ class Inputs:
     train_prompts: PromptSet = field(default_factory=lambda: PromptSet([], 0))
     eval_prompts: PromptSet = field(default_factory=lambda: PromptSet([], 0))
     selection_prompts: PromptSet = field(default_factory=lambda: PromptSet([], 0))
+    prm_convention: PrmConvention | None = None  # None in mode VR
     warnings: list[str] = field(default_factory=list)
 
 
@@ -86,6 +89,7 @@ def check_values(config: PureConfig) -> Iterator[str]:
     for problem in find_curriculum_problems(c.curriculum):
         yield _CURRICULUM_NAMES.sub(lambda match: f"--curriculum.{match[0]}", problem)
     yield from _check_alarms(c)
+    yield from find_mlflow_problems(c.logger.mlflow_experiment)
     if not 0 < c.rollout.top_p <= 1:
         yield f"--rollout.top_p {c.rollout.top_p}: must lie in (0, 1]; 1.0 samples from all tokens"
     yield from _check_batches(c)
@@ -188,7 +192,8 @@ def _check_batches(c: PureConfig) -> Iterator[str]:
 
 
 def _check_placement(c: PureConfig) -> Iterator[str]:
-    for name, group in (("ref", c.ref), ("reward", c.reward)):
+    sharing = [("ref", c.ref)] + [("reward", c.reward)] * (c.reward.backend == "transformers")
+    for name, group in sharing:
         if (group.num_nodes, group.num_gpus_per_node) != (
             c.actor.num_nodes,
             c.actor.num_gpus_per_node,
@@ -198,17 +203,17 @@ def _check_placement(c: PureConfig) -> Iterator[str]:
                 f"reference and PRM share the same GPUs; use {c.actor.num_nodes} and {c.actor.num_gpus_per_node}, "
                 f"as for --actor"
             )
-    needed = c.training_gpus + c.rollout_gpus
     have = c.num_gpus
     if have is None and not os.environ.get("RAY_ADDRESS") and not cpu_host.is_cpu_host():
         import torch
 
         have = torch.cuda.device_count()
-    if have is not None and needed > have:
+    own = f" + --reward.backend vllm {c.prm_gpus}" if c.prm_gpus else ""
+    if have is not None and c.needed_gpus > have:
         yield (
             f"--actor.num_gpus_per_node {c.actor.num_gpus_per_node} x {c.actor.num_nodes} nodes + --vllm.num_engines "
-            f"{c.vllm.num_engines} x {c.vllm.tensor_parallel_size}: needs {needed} GPUs, there are {have}; lower "
-            f"one of them"
+            f"{c.vllm.num_engines} x {c.vllm.tensor_parallel_size}{own}: needs {c.needed_gpus} GPUs, there are "
+            f"{have}; lower one of them"
         )
 
 
@@ -226,7 +231,7 @@ def _check_inputs(c: PureConfig, inputs: Inputs) -> Iterator[str]:
         tokenizer = _tokenizer(c.actor.model_name_or_path, c.trust_remote_code)
         yield from _check_separators(c, tokenizer)
     if c.uses_prm:
-        yield from _check_prm(c, tokenizer)
+        yield from _check_prm(c, inputs)
     if c.data.prompt_dataset is None:
         yield "--data.prompt_dataset is missing: name a .json, .jsonl or .parquet file or a Hugging Face data set"
     yield from _read_prompts(c, tokenizer, inputs)
@@ -361,14 +366,9 @@ def _check_separators(c: PureConfig, tokenizer: Any) -> Iterator[str]:
         find_separator_token_ids(tokenizer, c.step_separator)
     except ValueError as error:
         yield f"--step_separator {c.step_separator!r}: {error}"
-    if c.uses_prm:
-        try:
-            single_separator_id(tokenizer, c.prm_separator)
-        except ValueError as error:
-            yield f"--prm_separator {c.prm_separator!r}: {error}"
 
 
-def _check_prm(c: PureConfig, policy_tokenizer: Any) -> Iterator[str]:
+def _check_prm(c: PureConfig, inputs: Inputs) -> Iterator[str]:
     from transformers import AutoConfig
 
     name = c.reward.model_name_or_path
@@ -376,18 +376,27 @@ def _check_prm(c: PureConfig, policy_tokenizer: Any) -> Iterator[str]:
     if problem:
         yield problem
         return
-    config = AutoConfig.from_pretrained(name, trust_remote_code=c.trust_remote_code)
-    architectures = config.architectures or []
-    if config.num_labels != 2 or not any("TokenClassification" in a for a in architectures):
+    chosen: PureConvention | str | None = None if c.prm_convention == "auto" else c.prm_convention
+    if c.prm_convention == "pure" or (chosen is None and c.prm_separator != "\n"):
+        chosen = PureConvention(c.prm_separator)
+    try:
+        convention, _ = load_convention(name, chosen, trust_remote_code=c.trust_remote_code)
+    except ValueError as error:
         yield (
-            f"--reward.model_name_or_path {name}: a PRM is a token-classification model with two labels (wrong, "
-            f"correct), this is {', '.join(architectures) or 'unknown'} with {config.num_labels}; train one with "
-            f"prm_training/"
+            f"--reward.model_name_or_path {name} (--prm_convention {c.prm_convention}, --prm_separator "
+            f"{c.prm_separator!r}): {error}"
         )
-    if policy_tokenizer is None:
         return
-    if _tokenizer(name, c.trust_remote_code).get_vocab() != policy_tokenizer.get_vocab():
+    inputs.prm_convention = convention
+    config = AutoConfig.from_pretrained(name, trust_remote_code=c.trust_remote_code)
+    if c.reward.backend == "vllm" and convention.name not in VLLM_CONVENTIONS:
         yield (
-            f"--reward.model_name_or_path {name}: its tokenizer differs from that of the policy "
-            f"{c.actor.model_name_or_path}; the PRM reads the policy's token ids, so both need the same vocabulary"
+            f"--reward.backend vllm: serves the conventions {', '.join(VLLM_CONVENTIONS)}, this PRM is of "
+            f"{convention.name}; use transformers"
+        )
+    longest = getattr(config, "max_position_embeddings", None)
+    if longest is not None and longest < c.data.max_len:
+        yield (
+            f"--data.max_len {c.data.max_len}: the PRM {name} reads at most {longest} tokens; lower it, with "
+            f"--data.prompt_max_len and --rollout.max_new_tokens"
         )

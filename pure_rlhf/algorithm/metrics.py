@@ -173,6 +173,7 @@ _DECLARED = [
     Metric("timing/verify", "last", "s", "waiting for the verifier after both", "not near 0"),
     Metric("timing/log_probs", "last", "s",
            "log-probabilities of policy and reference", "dominates the step"),
+    Metric("timing/metrics", "last", "s", "computing the metrics", "above 3 % of the step"),
     Metric("timing/advantages", "last", "s", "credit assignment and advantages", "not near 0"),
     Metric("timing/policy_update", "last", "s", "the PPO update", "grows with the length"),
     Metric("timing/weight_sync", "last", "s",

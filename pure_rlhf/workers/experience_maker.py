@@ -22,10 +22,10 @@ from torch import Tensor
 
 from pure_rlhf.algorithm.advantages import compute_advantages
 from pure_rlhf.algorithm.batching import plan_batches
-from pure_rlhf.algorithm.prm_scoring import build_prm_inputs
 from pure_rlhf.algorithm.rollout_metrics import rollout_metrics
 from pure_rlhf.algorithm.step_segmentation import split_steps
 from pure_rlhf.types import Advantages, AdvantageSettings, StepSpans
+from pure_rlhf.workers.prm_reader import PrmReader
 from pure_rlhf.workers.samples_generator import answer_texts
 from pure_rlhf.workers.verifier_pool import VerifierPool
 
@@ -37,7 +37,8 @@ class PureExperienceMaker(RemoteExperienceMaker):
         settings: how rewards become advantages; its KL coefficient follows the controller, its process_reward_coef
             the attribute of that name.
         verifier: grades final answers.
-        separator_ids, prm_separator_id, eos_token_ids: token ids of the step rules.
+        prm_reader: lays out answers for the PRM; None in mode VR.
+        separator_ids, eos_token_ids: token ids of the step rules.
     After each batch, `metrics` and `rollout_records` hold what to log of it.
     """
 
@@ -47,7 +48,7 @@ class PureExperienceMaker(RemoteExperienceMaker):
         settings: AdvantageSettings,
         verifier: VerifierPool,
         separator_ids: list[int],
-        prm_separator_id: int | None,
+        prm_reader: PrmReader | None,
         eos_token_ids: list[int],
     ) -> None:
         super().__init__(*args)
@@ -55,7 +56,7 @@ class PureExperienceMaker(RemoteExperienceMaker):
         self.process_reward_coef = settings.process_reward_coef  # the trainer's schedule sets it
         self.verifier = verifier
         self.separator_ids = separator_ids
-        self.prm_separator_id = prm_separator_id
+        self.prm_reader = prm_reader
         self.eos_token_ids = eos_token_ids
         self.metrics: dict[str, float] = {}
         self.rollout_records: list[dict[str, Any]] = []
@@ -95,15 +96,16 @@ class PureExperienceMaker(RemoteExperienceMaker):
                 kl_BA=_gather(experiences, "kl", batch.action_mask.shape),
                 action_mask_BA=batch.action_mask.bool(),
             )
-        self._record(
-            batch,
-            experiences,
-            steps,
-            step_rewards_BS,
-            verifiable_reward_B,
-            advantages,
-            texts,
-        )
+        with self._timed("timing/metrics"):
+            self._record(
+                batch,
+                experiences,
+                steps,
+                step_rewards_BS,
+                verifiable_reward_B,
+                advantages,
+                texts,
+            )
         _ship(experiences, advantages, verifiable_reward_B)
         return experiences
 
@@ -120,15 +122,8 @@ class PureExperienceMaker(RemoteExperienceMaker):
         """Send token-budget batches to the PRM workers; None when the mode uses no PRM."""
         if self.reward_model_group is None:
             return None
-        assert self.prm_separator_id is not None, "a PRM without its separator"
-        inputs = build_prm_inputs(
-            batch.sequences,
-            batch.attention_mask,
-            batch.action_mask,
-            steps,
-            prm_separator_id=self.prm_separator_id,
-            pad_token_id=self.tokenizer.pad_token_id,
-        )
+        assert self.prm_reader is not None, "a PRM without its reader"
+        inputs = self.prm_reader.read(batch, steps)
         lengths = inputs.attention_mask_BU.sum(-1)
         plan = plan_batches(
             lengths.tolist(),

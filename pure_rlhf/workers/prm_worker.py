@@ -1,7 +1,8 @@
-"""Stage 2, the PRM worker: a token-classification model in a Ray actor that turns PRM inputs into step rewards.
+"""Stage 2, the PRM workers: Ray actors that turn PRM inputs into step rewards.
 
-Shares the GPUs of policy and reference. The layout of the input and the meaning of the two logits are
-`algorithm/prm_scoring.py`'s; batches come planned by tokens from the driver, so little of them is padding.
+`PrmWorker` shares the GPUs of policy and reference; `PrmEngineWorker` has a GPU to itself and runs vLLM. The layout of
+the input and the meaning of the numbers are the convention's (`algorithm/prm_conventions.py`); batches come planned by
+tokens from the driver, so little of them is padding.
 """
 
 from __future__ import annotations
@@ -11,24 +12,28 @@ from typing import Any
 import torch
 from openrlhf.trainer.ray.launcher import BaseModelActor
 from torch import Tensor
-from transformers import AutoModelForTokenClassification
 
-from pure_rlhf.algorithm.prm_scoring import logits_to_step_rewards
+from pure_rlhf.algorithm.prm_conventions import PrmConvention, PrmLayout
+from pure_rlhf.prm_models import load_prm
+from pure_rlhf.prm_scorer import VllmBackend
 
 
 class PrmWorker(BaseModelActor):
     """One data-parallel rank of the process reward model (DeepSpeed evaluation engine)."""
 
-    def init_model_from_pretrained(self, strategy: Any, model_name_or_path: str) -> None:
+    def init_model_from_pretrained(
+        self, strategy: Any, model_name_or_path: str, convention: PrmConvention
+    ) -> None:
         self._setup_distributed(strategy)
         args = strategy.args
-        model = AutoModelForTokenClassification.from_pretrained(
+        self.convention = convention
+        model = load_prm(
             model_name_or_path,
-            dtype=torch.bfloat16 if args.ds.param_dtype == "bf16" else torch.float16,
+            convention,
+            dtype=_dtype(args),
             attn_implementation=args.ds.attn_implementation,
             trust_remote_code=args.pure.trust_remote_code,
         )
-        model.config.use_cache = False
         model._offload = args.reward.offload  # read by strategy.prepare
         self.model = strategy.prepare(model)
         self.model.eval()
@@ -39,4 +44,33 @@ class PrmWorker(BaseModelActor):
         device = torch.cuda.current_device()
         logits = self.model(input_ids.to(device), attention_mask=attention_mask.to(device)).logits
         index = read_index.to(device).unsqueeze(-1).expand(-1, -1, logits.shape[-1])
-        return logits_to_step_rewards(logits.gather(1, index)).cpu()
+        return self.convention.step_rewards(logits.gather(1, index)).cpu()
+
+
+class PrmEngineWorker(BaseModelActor):
+    """The same on a vLLM pooling engine (`--reward.backend vllm`), for a PRM on a GPU of its own."""
+
+    def init_model_from_pretrained(
+        self, strategy: Any, model_name_or_path: str, convention: PrmConvention
+    ) -> None:
+        args = strategy.args
+        self.convention = convention
+        self.engine = VllmBackend(
+            model_name_or_path,
+            convention,
+            max_tokens=args.reward.max_tokens_per_batch,
+            dtype=_dtype(args),
+            trust_remote_code=args.pure.trust_remote_code,
+        )
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, read_index: Tensor) -> Tensor:
+        """As `PrmWorker.forward`."""
+        layouts = [
+            PrmLayout(ids[mask.bool()].tolist(), positions.tolist())
+            for ids, mask, positions in zip(input_ids, attention_mask, read_index, strict=True)
+        ]
+        return self.convention.step_rewards(torch.stack(self.engine.read(layouts)))
+
+
+def _dtype(args: Any) -> torch.dtype:
+    return torch.bfloat16 if args.ds.param_dtype == "bf16" else torch.float16

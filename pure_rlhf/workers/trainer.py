@@ -10,24 +10,28 @@ import dataclasses
 import logging
 import math
 import time
+from pathlib import Path
 from typing import Any
 
 import ray
 from openrlhf.trainer.ppo_trainer import BasePPOTrainer, PPOTrainer
 from openrlhf.utils.utils import get_tokenizer
 from scipy.stats import binomtest
-from transformers import GenerationConfig
+from transformers import AutoTokenizer, GenerationConfig
 
 from pure_rlhf.algorithm.advantage_settings import scheduled_coef
 from pure_rlhf.algorithm.alarms import Alarm, Row, find_alarms, without_undone
 from pure_rlhf.algorithm.metrics import check_declared
-from pure_rlhf.algorithm.prm_scoring import single_separator_id
+from pure_rlhf.algorithm.rollout_metrics import timing_per_kilotoken
 from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
 from pure_rlhf.config import PureConfig
-from pure_rlhf.data import PromptRecord, PromptSet
+from pure_rlhf.data import PromptRecord
+from pure_rlhf.metric_sinks import MlflowMetrics, RayMetrics
 from pure_rlhf.run_directory import RunDirectory
 from pure_rlhf.upstream import SELECTION_METRIC, undecorated
+from pure_rlhf.validation import Inputs
 from pure_rlhf.workers.experience_maker import PureExperienceMaker
+from pure_rlhf.workers.prm_reader import PrmReader
 from pure_rlhf.workers.samples_generator import PureSamplesGenerator, collate_prompts
 from pure_rlhf.workers.verifier_pool import VerifierPool
 
@@ -55,9 +59,7 @@ class PureTrainer(undecorated(PPOTrainer)):
         strategy: Any,
         config: PureConfig,
         *,
-        train_prompts: PromptSet,
-        eval_prompts: PromptSet,
-        selection_prompts: PromptSet,
+        inputs: Inputs,
         actor_group: Any,
         prm_group: Any,
         reference_group: Any,
@@ -65,11 +67,11 @@ class PureTrainer(undecorated(PPOTrainer)):
     ) -> None:
         logging.getLogger("openrlhf").setLevel(logging.WARNING)
         tokenizer = get_tokenizer(config.actor.model_name_or_path, None, "left", strategy)
-        self.num_dropped = train_prompts.num_dropped
-        self.held_out = eval_prompts.records
-        self.selection = selection_prompts.records
+        self.num_dropped = inputs.train_prompts.num_dropped
+        self.held_out = inputs.eval_prompts.records
+        self.selection = inputs.selection_prompts.records
         self.prompts_dataloader = strategy.setup_dataloader(
-            train_prompts.records, 1, False, True, collate_prompts
+            inputs.train_prompts.records, 1, False, True, collate_prompts
         )
         # upstream only asks whether there is one
         self.eval_dataloader = self.held_out or self.selection
@@ -101,17 +103,21 @@ class PureTrainer(undecorated(PPOTrainer)):
             settings=config.advantage_settings(),
             verifier=self.verifier,
             separator_ids=find_separator_token_ids(tokenizer, config.step_separator),
-            prm_separator_id=single_separator_id(tokenizer, config.prm_separator)
-            if config.uses_prm
-            else None,
+            prm_reader=_prm_reader(config, inputs, tokenizer),
             eos_token_ids=eos_token_ids(config.actor.model_name_or_path, tokenizer.eos_token_id),
         )
-        self.max_steps = planned_steps(config, len(train_prompts.records))
+        self.max_steps = planned_steps(config, len(inputs.train_prompts.records))
         # Upstream's loop goes on to the next episode after the last step; there must be none.
         self.args.train.num_episodes = math.ceil(
-            self.max_steps / (len(train_prompts.records) // config.rollout.batch_size)
+            self.max_steps / (len(inputs.train_prompts.records) // config.rollout.batch_size)
         )
         self.run = RunDirectory(config.output_dir)
+        run_name = Path(config.output_dir).name
+        self.sinks: list[RayMetrics | MlflowMetrics] = [RayMetrics(run_name)]
+        if config.logger.mlflow_experiment is not None:
+            self.sinks.append(
+                MlflowMetrics(config.logger.mlflow_experiment, run_name, dataclasses.asdict(config))
+            )
         self.sync_metrics: dict[str, float] = {}
         self.step_start = time.perf_counter()
         self.state: dict[str, Any] = {
@@ -153,6 +159,8 @@ class PureTrainer(undecorated(PPOTrainer)):
             self.state |= {"phase": "evaluating after training"}
             self.run.write_evaluation("after", self.grade_greedily(self.held_out))
         self.state |= {"phase": "saving"}
+        for sink in self.sinks:
+            sink.close()
         self.verifier.close()
         return self.run.read_evaluation()
 
@@ -190,10 +198,13 @@ class PureTrainer(undecorated(PPOTrainer)):
             metrics["reward/process_reward_coef"] = self.experience_maker.process_reward_coef
         metrics["data/prompts_dropped"] = float(self.num_dropped)
         metrics["timing/step"] = time.perf_counter() - self.step_start
+        metrics |= timing_per_kilotoken(metrics)
         self.step_start = time.perf_counter()
         metrics["alarm/raised"] = float(self.watch({"step": global_step, **metrics}))
         check_declared(metrics)
         self.run.write_metrics(global_step, metrics)
+        for sink in self.sinks:
+            sink.log(global_step, metrics)
         self.state = {**self.state, "step": global_step, "metrics": metrics}
         super().save_logs_and_checkpoints(global_step, metrics, client_states)
 
@@ -242,9 +253,14 @@ class PureTrainer(undecorated(PPOTrainer)):
             result["selection"] = self.grade_greedily(self.selection)
             logs[SELECTION_METRIC] = result["selection"]["pass@1"]
         self.run.write_evaluation(f"step {global_step}", result)
+        logged = {
+            key.removeprefix("eval/"): value for key, value in logs.items()
+        }  # they put eval/ in front
         for backend in (self.wandb_logger, self.tensorboard_logger):
             if backend:
-                backend.log_eval(global_step, dict(logs))
+                backend.log_eval(global_step, logged)
+        for sink in self.sinks:
+            sink.log(global_step, logs)
         self.step_start = time.perf_counter()
         return logs
 
@@ -268,6 +284,20 @@ class PureTrainer(undecorated(PPOTrainer)):
             "no_answer": sum(grade.extracted is None for grade in grades) / len(prompts),
             "mean_tokens": sum(len(answer.token_ids) for answer in answers) / len(prompts),
         }
+
+
+def _prm_reader(config: PureConfig, inputs: Inputs, tokenizer: Any) -> PrmReader | None:
+    if inputs.prm_convention is None:
+        return None
+    return PrmReader(
+        inputs.prm_convention,
+        prm_tokenizer=AutoTokenizer.from_pretrained(
+            config.reward.model_name_or_path, trust_remote_code=config.trust_remote_code
+        ),
+        policy_tokenizer=tokenizer,
+        questions={record.prompt: record.question for record in inputs.train_prompts.records},
+        step_separator=config.step_separator,
+    )
 
 
 def planned_steps(config: PureConfig, num_prompts: int) -> int:

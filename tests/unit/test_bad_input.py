@@ -165,20 +165,35 @@ def test_bad_data_files(world: RandomWorld, tmp_path: Path, text: str, message: 
     assert any(message in problem for problem in found), found
 
 
-def test_prm_with_another_tokenizer(world: RandomWorld, tmp_path: Path) -> None:
+def test_prm_with_another_tokenizer_goes_through_text(world: RandomWorld, tmp_path: Path) -> None:
     prm = shutil.copytree(world.prm, tmp_path / "prm")
     train_tokenizer(["other words altogether"], vocab_size=300).save_pretrained(prm)
-    found = problems_of(world.flags(tmp_path / "run", reward__model_name_or_path=prm))
-    assert any("tokenizer differs" in problem for problem in found), found
+    assert problems_of(world.flags(tmp_path / "run", reward__model_name_or_path=prm)) == []
 
 
-def test_prm_with_another_head(world: RandomWorld, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "choose one with --prm_convention: pure, qwen, skywork, math_shepherd, rlhflow"),
+        ({"prm_convention": "pure"}, "has two labels (wrong, right), this one has 5"),
+        ({"prm_convention": "qwen"}, "'<extra_0>' is encoded as"),
+    ],
+)
+def test_prm_that_does_not_fit(
+    world: RandomWorld, tmp_path: Path, changes: dict[str, str], message: str
+) -> None:
     prm = shutil.copytree(world.prm, tmp_path / "prm")
     config = AutoConfig.from_pretrained(prm)
     config.num_labels = 5
     config.save_pretrained(prm)
-    found = problems_of(world.flags(tmp_path / "run", reward__model_name_or_path=prm))
-    assert any("two labels" in problem and "with 5" in problem for problem in found), found
+    found = problems_of(world.flags(tmp_path / "run", reward__model_name_or_path=prm, **changes))
+    assert any(message in problem for problem in found), found
+
+
+def test_an_engine_for_the_prm_needs_a_gpu_of_its_own(world: RandomWorld, tmp_path: Path) -> None:
+    flags = world.flags(tmp_path / "run", reward__backend="vllm", num_gpus=2)
+    (problem,) = problems_of(flags)
+    assert "--reward.backend vllm 1: needs 3 GPUs, there are 2" in problem
 
 
 def test_mode_vr_needs_no_prm(world: RandomWorld, tmp_path: Path) -> None:
