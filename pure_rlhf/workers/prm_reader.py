@@ -15,9 +15,9 @@ from pure_rlhf.algorithm.prm_conventions import (
     PrmSample,
     PureConvention,
     pad_layouts,
-    step_texts,
 )
 from pure_rlhf.algorithm.prm_scoring import build_prm_inputs, single_separator_id
+from pure_rlhf.algorithm.step_texts import step_texts
 from pure_rlhf.types import PrmInputs, StepSpans
 
 

@@ -63,6 +63,16 @@ class PrmEngineWorker(BaseModelActor):
             trust_remote_code=args.pure.trust_remote_code,
         )
 
+    def execute_batch(
+        self, method_name: str, all_data: dict[str, list], start_idx: int, end_idx: int
+    ) -> list[Any]:
+        """As upstream's, which asks a process group that this actor has no part in for its rank."""
+        columns = [values[start_idx:end_idx] for values in all_data.values()]
+        method = getattr(self, method_name)
+        return [
+            method(**dict(zip(all_data, row, strict=True))) for row in zip(*columns, strict=True)
+        ]
+
     def forward(self, input_ids: Tensor, attention_mask: Tensor, read_index: Tensor) -> Tensor:
         """As `PrmWorker.forward`."""
         layouts = [

@@ -9,11 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+)
 
 from pure_rlhf.algorithm.metrics import check_declared
+from pure_rlhf.algorithm.prm_conventions import PrmSample
+from pure_rlhf.prm_scorer import PrmScorer
 from tests.conftest import RandomWorld
 from tests.integration.runs import Run, metrics
+from tests.tiny_models import qwen2_config, train_tokenizer
 
 pytestmark = pytest.mark.integration
 
@@ -214,6 +221,93 @@ def test_modes_change_what_the_metrics_show(world: RandomWorld, tmp_path: Path) 
         else:
             sums = [sum(answer["step_rewards"]) for answer in answers]
             assert row["reward/process_return"] == pytest.approx(sum(sums) / len(sums), abs=0.2)
+
+
+SILENT = {  # no detector but one's own limit
+    "alarm__no_answer_frac": 2,
+    "alarm__single_step_rise": 2,
+    "alarm__short_answer_ratio": 0,
+    "alarm__repetition_frac": 2,
+    "alarm__accuracy_drop": 2,
+    "alarm__accuracy_collapse": 2,
+    "alarm__kl_reference": 1e9,
+    "alarm__clip_ratio": 2,
+}
+
+
+def test_an_alarm_rolls_the_run_back(world: RandomWorld, tmp_path: Path) -> None:
+    """The learning rate rises to the limit at step 4, so weights, optimiser and schedule of step 2 come back."""
+    folder = tmp_path / "run"
+    flags = world.flags(
+        folder,
+        actor__adam__lr=1.6e-2,  # reached at the last of 16 optimiser steps: 2e-3 more after each rollout
+        actor__lr_scheduler="constant_with_warmup",
+        actor__lr_warmup_ratio=1.0,
+        max_steps=8,
+        ckpt__max_num=8,
+        alarm__window=1,
+        alarm__action="rollback",
+        alarm__max_rollbacks=1,
+        alarm__limits="policy/learning_rate>7e-3",
+        **SILENT,
+    )
+    with Run(flags) as run:
+        assert run.wait() == 0, run.text[-6000:]
+        assert "ALARM limit at step 4" in run.text
+    alarms = [json.loads(line) for line in (folder / "alarms.jsonl").read_text().splitlines()]
+    assert [(a["step"], a.get("rolled_back_to")) for a in alarms] == [(4, 2), (6, None)]
+    rows = metrics(folder)
+    assert len(rows) == 6  # the second alarm is one more than may be undone
+    rates = [row["policy/learning_rate"] for row in rows]
+    assert rates[4:] == pytest.approx(rates[2:4])
+    assert [row["reward/process_reward_coef"] for row in rows] == [1, 1, 1, 1, 0.5, 0.5]
+    # both sample from the weights of step 2; between them the policy was two steps of the largest rate away
+    assert rows[4]["policy/kl_reference"] == pytest.approx(rows[2]["policy/kl_reference"], abs=0.02)
+    assert rows[4]["sync/log_prob_gap"] < 0.03
+
+
+def test_a_prm_with_its_own_tokenizer_and_engine_under_a_curriculum(
+    world: RandomWorld, tmp_path: Path
+) -> None:
+    """Steps go through text to vLLM; the random policy solves nothing, so only unanswered prompts are kept."""
+    prm = tmp_path / "prm"
+    tokenizer = train_tokenizer(["What is the sum? We add. First step.\n\nSo"] * 20, vocab_size=300)
+    torch.manual_seed(1)
+    AutoModelForTokenClassification.from_config(qwen2_config(tokenizer, num_labels=2)).to(
+        torch.bfloat16
+    ).save_pretrained(prm)
+    tokenizer.save_pretrained(prm)
+    folder = tmp_path / "run"
+    flags = world.flags(
+        folder,
+        reward__model_name_or_path=prm,
+        reward__backend="vllm",
+        curriculum__method="remove_extreme",
+        max_steps=1,
+        ckpt__save_steps=-1,
+    )
+    with Run(flags) as run:
+        assert run.wait() == 0, run.text[-6000:]
+    (row,) = metrics(folder)
+    assert row["curriculum/rounds"] > 1 and 0 < row["curriculum/yield"] < 1
+    assert row["rollout/num_answers"] == 32 and row["reward/answered_frac"] == 0
+    answers = [
+        json.loads(line)
+        for line in (folder / "rollouts/step_000001.jsonl").read_text().splitlines()
+    ]
+    assert all(answer["answer"] is None for answer in answers)
+    with PrmScorer(str(prm), dtype=torch.bfloat16) as scorer:
+        samples = [
+            PrmSample(answer["prompt"], answer["prompt"], tuple(map(bare, answer["steps"])))
+            for answer in answers
+        ]
+        for answer, rewards in zip(answers, scorer.score(samples), strict=True):
+            assert rewards == pytest.approx(answer["step_rewards"], abs=0.02)
+
+
+def bare(step: str) -> str:
+    """The text of a step without EOS and the blank line that ended it."""
+    return step.removesuffix("<|endoftext|>").removesuffix("\n\n").rstrip("\n")
 
 
 def test_a_dead_worker_ends_the_run_and_resume_continues(
