@@ -5,6 +5,7 @@ Writes, in this order:
     tokenizer/                       loads with AutoTokenizer
     policy/                          the base policy, a Hugging Face folder with its tokenizer
     prm_data/{train,test}.jsonl      prompt, completions, labels
+    prm_data/equations_{far,near}.jsonl   the same, single equations: wrong at a glance, and slips
     world.json                       settings, versions, sizes, base accuracy, and "complete": true
 
 A complete world made with the same settings is kept as it is; one made with others is refused.
@@ -29,7 +30,13 @@ from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 from examples.tiny_math.base_policy import build_model, pretrain
 from examples.tiny_math.checker import is_correct
-from examples.tiny_math.prm_data import label_answer, planted_rows, split_answer, write_jsonl
+from examples.tiny_math.prm_data import (
+    equation_rows,
+    label_answer,
+    planted_rows,
+    split_answer,
+    write_jsonl,
+)
 from examples.tiny_math.problems import Problem, make_problems
 from examples.tiny_math.progress import Progress
 from examples.tiny_math.prompts import render_prompt
@@ -60,6 +67,10 @@ class WorldSettings:
     """Answers of the base policy in the PRM's training data."""
     prm_planted: int = 2000
     """Written answers, most with a defect, in the PRM's training data."""
+    prm_equations_far: int = 14_400
+    """Lists of equations, wrong ones far from the truth, that the PRM learns to compare on."""
+    prm_equations_near: int = 3_000
+    """Lists of equations with slips, in the PRM's last training beside the answers."""
     prm_test: int = 600
     """Answers of the base policy, to problems of their own, that the PRM is tested on."""
 
@@ -223,6 +234,12 @@ def _write_prm_data(
     train = [row for row in labelled[settings.prm_test :] if row is not None]
     train += planted_rows(settings.prm_planted, generator, tokenizer, separator_ids)
     generator.shuffle(train)
+    for name, count, slip_share in (
+        ("far", settings.prm_equations_far, 0.0),
+        ("near", settings.prm_equations_near, 0.8),
+    ):
+        equations = equation_rows(count, random.Random(f"{name} {settings.seed}"), slip_share)
+        write_jsonl(output_dir / "prm_data" / f"equations_{name}.jsonl", equations)
     write_jsonl(output_dir / "prm_data" / "train.jsonl", train)
     write_jsonl(output_dir / "prm_data" / "test.jsonl", test)
     return {

@@ -1,10 +1,14 @@
 """Step-labelled answers for the PRM, in PRM800K's form as TRL keeps it (prompt, completions, labels).
 
-Two sources, both labelled by the exact checker:
+Two sources of answers, both labelled by the exact checker:
 
 * `sampled`: the base policy's own answers at temperature 1, what the PRM meets when RL starts;
 * `planted` (training split only): written answers with a slip, a skipped or repeated operation, a wrong final
   answer or none: what a policy under RL pressure drifts to, and what the base seldom shows.
+
+Before either, a PRM this small has to learn to compare a result with the operation: from answers alone it never does
+(LOG.md). So there are lists of single equations, half of them wrong (`equation_rows`): first with results that are
+wrong at a glance, then with the slips of `solutions`.
 
 Rule of the labels: steps up to and including the first wrong one, then the row ends (PRM800K's phase 2). Steps are
 text without their separator token, because RL drops that token whole, punctuation included.
@@ -21,12 +25,27 @@ from typing import TypedDict
 from transformers import PreTrainedTokenizerFast
 
 from examples.tiny_math.checker import check_steps
-from examples.tiny_math.problems import Problem, make_problem
+from examples.tiny_math.problems import (
+    LARGEST_OPERAND,
+    LARGEST_VALUE,
+    SMALLEST_VALUE,
+    Problem,
+    make_problem,
+    signed,
+)
 from examples.tiny_math.prompts import render_prompt
-from examples.tiny_math.solutions import BLANK_LINE, HABITS, write_answer, write_steps
+from examples.tiny_math.solutions import (
+    BLANK_LINE,
+    HABITS,
+    slipped_value,
+    write_answer,
+    write_steps,
+)
 
 DEFECTS = ("none", "slip", "skip", "repeat", "no final", "wrong final", "shortcut")
 DEFECT_WEIGHTS = (0.25, 0.40, 0.07, 0.07, 0.03, 0.08, 0.10)
+EQUATION_PROMPT = "Right or wrong?"
+EQUATIONS_PER_ROW = 16
 
 
 class StepLabelledRow(TypedDict):
@@ -97,6 +116,29 @@ def planted_rows(
         if row is not None:
             rows.append(row)
     return rows
+
+
+def equation_rows(count: int, generator: random.Random, slip_share: float) -> list[StepLabelledRow]:
+    """Lists of equations, every one labelled; of the wrong ones `slip_share` are slips, the others any number."""
+    rows: list[StepLabelledRow] = []
+    for _ in range(count):
+        equations = [_equation(generator, slip_share) for _ in range(EQUATIONS_PER_ROW)]
+        steps, labels = map(list, zip(*equations, strict=True))
+        rows.append({"prompt": EQUATION_PROMPT, "completions": steps, "labels": labels})
+    return rows
+
+
+def _equation(generator: random.Random, slip_share: float) -> tuple[str, bool]:
+    operand = generator.randint(2, LARGEST_OPERAND)
+    low = generator.randint(SMALLEST_VALUE, LARGEST_VALUE - operand)
+    before, operand = (low, operand) if generator.random() < 0.5 else (low + operand, -operand)
+    truth = result = before + operand
+    is_right = generator.random() < 0.5
+    if not is_right and generator.random() < slip_share:
+        result = slipped_value(before, operand, generator)
+    while not is_right and result == truth:
+        result = generator.randint(SMALLEST_VALUE, LARGEST_VALUE)
+    return f"{before} {signed(operand)} = {result}", is_right
 
 
 def write_jsonl(path: Path, rows: Iterable[object]) -> None:

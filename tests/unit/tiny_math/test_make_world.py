@@ -23,6 +23,8 @@ SETTINGS = WorldSettings(
     pretraining_batches=3,
     prm_sampled=12,
     prm_planted=30,
+    prm_equations_far=20,
+    prm_equations_near=20,
     prm_test=6,
 )
 
@@ -68,6 +70,22 @@ def test_prm_rows_end_at_their_first_wrong_step(small_world: Path) -> None:
         assert check_steps(row["prompt"], row["completions"]) == row["labels"]
         assert all(row["labels"][:-1])
         assert not any("\n\n" in step for step in row["completions"])
+
+
+def test_equations_are_labelled_by_what_they_say(small_world: Path) -> None:
+    distances: dict[str, list[int]] = {}
+    for name in ("far", "near"):
+        rows = read_rows(small_world / "prm_data" / f"equations_{name}.jsonl")
+        assert len(rows) == 20
+        for row in rows:
+            for step, label in zip(row["completions"], row["labels"], strict=True):
+                left, right = step.split(" = ")
+                difference = abs(eval(left) - int(right))
+                assert label == (difference == 0)
+                if difference:
+                    distances.setdefault(name, []).append(difference)
+    # slips are a lost carry at most, or the wrong sign; the others are anywhere
+    assert sum(d <= 2 for d in distances["near"]) > 3 * sum(d <= 2 for d in distances["far"])
 
 
 def test_held_out_problems_are_in_no_prm_row(small_world: Path) -> None:
