@@ -34,6 +34,7 @@ setup(
             "pure-rlhf-train = pure_rlhf.cli.train_pure:main",
             "pure-rlhf-report = pure_rlhf.cli.report:main",
             "pure-rlhf-evaluate = evaluation.evaluate:main",
+            "pure-rlhf-evaluate-prm = evaluation.evaluate_prm:main",
         ]
     },
 )

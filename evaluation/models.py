@@ -45,7 +45,7 @@ def check_model(name: str, source: str) -> Model:
     if looks_like_path and not folder.is_dir():
         raise ValueError(f"{source}: there is no such model folder")
     if folder.is_dir():
-        _check_folder(folder)
+        check_folder(folder)
     try:
         config = AutoConfig.from_pretrained(source)
         tokenizer = AutoTokenizer.from_pretrained(source)
@@ -65,7 +65,7 @@ def check_model(name: str, source: str) -> Model:
     )
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder}: holds no config.json: give the folder of a Hugging Face model")
     problems = []

@@ -30,24 +30,40 @@ def pass_at_k(num_answers: int, num_correct: int, k: int) -> float:
     return 1.0 - math.comb(num_answers - num_correct, k) / math.comb(num_answers, k)
 
 
+def vote_classes(answers: Sequence[tuple[str | None, bool]]) -> list[int | None]:
+    """Which answers agree: 0 for those that equal the label, from 1 on for wrong ones, None for a text without one.
+
+    Answers that equal the label are one class; wrong ones are equal where notation says so (`1/2`, `0.5`).
+
+    Example: `vote_classes([("1", False), ("2", True), ("2.0", True), (None, False)])` is `[1, 0, 0, None]`.
+    """
+    numbers: dict[str, int] = {}  # wrong answer -> its class
+    firsts: list[str] = []  # of each class of wrong answers
+    for extracted, correct in answers:
+        if extracted is None or correct or extracted in numbers:
+            continue
+        equal = (i for i, first in enumerate(firsts) if quick_verdict(extracted, first))
+        index = next(equal, len(firsts))
+        if index == len(firsts):
+            firsts.append(extracted)
+        numbers[extracted] = index + 1
+    return [
+        None if extracted is None else 0 if correct else numbers[extracted]
+        for extracted, correct in answers
+    ]
+
+
 def majority_correct(answers: Sequence[tuple[str | None, bool]]) -> bool:
     """maj@n: whether the answer that most texts give is correct; `answers` are (extracted, verdict) pairs.
 
-    Answers that equal the label are one class; wrong ones are equal where notation says so (`1/2`, `0.5`). Texts
-    without an answer do not vote; of classes of equal size the one that appeared first wins.
+    Answers are equal as `vote_classes` says. Texts without an answer do not vote; of classes of equal size the one
+    that appeared first wins.
 
     Example: `majority_correct([("1", False), ("2", True), ("2.0", True)])` is True.
     """
-    names: dict[str, str] = {}  # wrong answer -> the first one that it equals
-    votes: Counter[str | None] = Counter()  # None: the class of the label; Counter keeps the order
-    for extracted, correct in answers:
-        if extracted is None:
-            continue
-        if not correct and extracted not in names:
-            firsts = dict.fromkeys(names.values())
-            names[extracted] = next((f for f in firsts if quick_verdict(extracted, f)), extracted)
-        votes[None if correct else names[extracted]] += 1
-    return bool(votes) and votes.most_common(1)[0][0] is None
+    # a Counter keeps the order of appearance
+    votes = Counter(vote for vote in vote_classes(answers) if vote is not None)
+    return bool(votes) and votes.most_common(1)[0][0] == 0
 
 
 def wilson_interval(num_correct: int, num_problems: int) -> Interval:
@@ -77,6 +93,38 @@ def bootstrap_interval(groups: Sequence[Sequence[float]]) -> Interval:
     )
     low, high = result.confidence_interval
     return float(low), float(high)
+
+
+def resampled_sums(
+    rows_NK: Sequence[Sequence[float]] | np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Column sums of N rows drawn with replacement, `NUM_RESAMPLES` times: for intervals of ratios of sums, such as F1.
+
+    Returns shape (NUM_RESAMPLES, K). Groups that are drawn apart (erroneous and correct problems) take the same `rng`
+    one after the other.
+    """
+    rows = np.asarray(rows_NK, dtype=float)
+    sums = [
+        rows[rng.integers(len(rows), size=(min(_BATCH, NUM_RESAMPLES - start), len(rows)))].sum(
+            axis=1
+        )
+        for start in range(0, NUM_RESAMPLES, _BATCH)
+    ]
+    return np.concatenate(sums)
+
+
+def percentile_interval(values: np.ndarray) -> Interval:
+    """95 % interval of a statistic from its values on resamples."""
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = np.percentile(values, [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def harmonic_mean(a: np.ndarray | float, b: np.ndarray | float) -> np.ndarray:
+    """2ab / (a + b), 0 where both are 0; of shares in [0, 1]."""
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    total = a + b
+    return np.divide(2 * a * b, total, out=np.zeros_like(total), where=total > 0)
 
 
 def compare_greedy(first: Sequence[bool], second: Sequence[bool]) -> dict[str, float]:

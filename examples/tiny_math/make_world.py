@@ -6,6 +6,7 @@ Writes, in this order:
     policy/                          the base policy, a Hugging Face folder with its tokenizer
     prm_data/{train,test}.jsonl      prompt, completions, labels
     prm_data/equations_{far,near}.jsonl   the same, single equations: wrong at a glance, and slips
+    prm_data/candidates.jsonl        eight answers of the base policy to held-out problems, for best-of-N
     world.json                       settings, versions, sizes, base accuracy, and "complete": true
 
 A complete world made with the same settings is kept as it is; one made with others is refused.
@@ -47,6 +48,7 @@ from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
 
 WORLD_FORMAT = 1  # raise it when the same settings give another world
 MAX_THREADS = 8
+NUM_CANDIDATE_ANSWERS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +73,8 @@ class WorldSettings:
     """Lists of equations, wrong ones far from the truth, that the PRM learns to compare on."""
     prm_equations_near: int = 3_000
     """Lists of equations with slips, in the PRM's last training beside the answers."""
+    num_candidates: int = 100
+    """Held-out problems with several answers each, for the best-of-N curve of the PRM."""
     prm_test: int = 600
     """Answers of the base policy, to problems of their own, that the PRM is tested on."""
 
@@ -114,6 +118,7 @@ def make_world(output_dir: Path, settings: WorldSettings) -> dict[str, Any]:
     )
     model.save_pretrained(output_dir / "policy")
     save_tokenizer(tokenizer, output_dir / "policy")
+    _write_candidates(output_dir, model, tokenizer, test[: settings.num_candidates], settings.seed)
     greedy = _measure_base(model, tokenizer, test, settings.seed)
     prm_rows = _write_prm_data(output_dir, model, tokenizer, settings, questions)
     record = {
@@ -247,6 +252,36 @@ def _write_prm_data(
         "prm_test_rows": len(test),
         "prm_rows_with_empty_steps": sum(row is None for row in labelled),
     }
+
+
+def _write_candidates(
+    output_dir: Path,
+    model: Qwen2ForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    problems: list[Problem],
+    seed: int,
+) -> None:
+    """Rows of prompt, answers and right answer, a form of `evaluation/candidates.py`."""
+    answers = sample_answers(
+        model,
+        tokenizer,
+        [problem.question for problem in problems for _ in range(NUM_CANDIDATE_ANSWERS)],
+        temperature=1.0,
+        seed=seed,
+        stage="base policy: candidate answers",
+    )
+    texts = iter(tokenizer.batch_decode(answers, skip_special_tokens=True))
+    write_jsonl(
+        output_dir / "prm_data" / "candidates.jsonl",
+        (
+            {
+                "question": render_prompt(problem.question),  # what the PRM is to read
+                "answers": [next(texts) for _ in range(NUM_CANDIDATE_ANSWERS)],
+                "answer": str(problem.answer),
+            }
+            for problem in problems
+        ),
+    )
 
 
 def _versions() -> dict[str, str]:

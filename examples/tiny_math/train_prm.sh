@@ -21,3 +21,6 @@ train 2 prm_stage_1 prm_equations equations_far.jsonl --learning_rate 1e-3 --epo
     --warmup_frac 0.05 --micro_batch_size 32 --global_batch_size 32
 train 2 prm_equations prm mixed.jsonl --learning_rate 2e-4 --epochs 3 --lr_schedule cosine --warmup_frac 0.05 \
     --micro_batch_size 32 --global_batch_size 32
+# what min-form picks from eight answers, beside the majority: on the pages of the training runs too
+"$PYTHON" -m evaluation.evaluate_prm --model "$WORLD/prm" --best_of_n "$data/candidates.jsonl" \
+    --output_dir "$WORLD/prm_evaluation"

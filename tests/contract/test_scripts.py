@@ -65,12 +65,14 @@ def test_the_defaults_are_the_recipe_too() -> None:
 
 def test_flags_in_the_readme_exist() -> None:
     from evaluation.evaluate import EvaluationSettings
+    from evaluation.evaluate_prm import PrmEvaluationSettings
     from pure_rlhf.cli.train_pure import _flag_names
 
     names = set(_flag_names(PureConfig()))
     # of ray, and of tests/run.sh, compare_credit_assignment.sh and eval.sh
     others = {"help", "head", "address", "num-gpus", "working-dir", "slow", "quick"}
-    others |= {field.name for field in fields(EvaluationSettings)}
+    for settings in (EvaluationSettings, PrmEvaluationSettings):
+        others |= {field.name for field in fields(settings)}
     text = (ROOT / "README.md").read_text()
     for name in re.findall(r"--([a-z][a-z_.-]*[a-z])", text):
         assert name in names | others, f"README names --{name}"

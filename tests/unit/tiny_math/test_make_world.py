@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from evaluation.candidates import load_candidates
 from examples.tiny_math.checker import check_steps
 from examples.tiny_math.make_world import WorldSettings, make_world
 from examples.tiny_math.prm_data import split_answer
@@ -26,6 +27,7 @@ SETTINGS = WorldSettings(
     prm_equations_far=20,
     prm_equations_near=20,
     prm_test=6,
+    num_candidates=3,
 )
 
 
@@ -70,6 +72,12 @@ def test_prm_rows_end_at_their_first_wrong_step(small_world: Path) -> None:
         assert check_steps(row["prompt"], row["completions"]) == row["labels"]
         assert all(row["labels"][:-1])
         assert not any("\n\n" in step for step in row["completions"])
+
+
+def test_candidates_are_a_form_that_best_of_n_reads(small_world: Path) -> None:
+    candidates = load_candidates(str(small_world / "prm_data" / "candidates.jsonl"))
+    assert len(candidates.problems) == 3
+    assert all(len(problem.answers) == 8 for problem in candidates.problems)
 
 
 def test_equations_are_labelled_by_what_they_say(small_world: Path) -> None:

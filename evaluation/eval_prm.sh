@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Measures a process reward model: ProcessBench, PRMBench, and best-of-N on candidate answers.
+#
+#   bash evaluation/eval_prm.sh --model PRM_DIR --process_bench Qwen/ProcessBench --prm_bench hitsmy/PRMBench_Preview
+#   bash evaluation/eval_prm.sh --model PRM_DIR --process_bench data/processbench --best_of_n candidates.jsonl
+#   bash evaluation/eval_prm.sh --model PRM_DIR --best_of_n output/evaluation/answers/MODEL/math500.sampled.jsonl
+#
+# All flags: bash evaluation/eval_prm.sh --help. The same command continues a run that was stopped.
+# Scores and report: --output_dir (output/prm_evaluation).
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+bash "$root/examples/scripts/setup.sh"
+export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
+exec "${PURE_VENV:-$root/.venv}/bin/python" -m evaluation.evaluate_prm "$@"
