@@ -13,9 +13,15 @@ if [ "$num_gpus" -gt 0 ]; then
     launcher+=(-m torch.distributed.run --standalone --nproc_per_node "$num_gpus")
 fi
 
-# A hub name brings its own held-out split; of a file there is none unless EVAL_DATA names one.
-if [ -z "$EVAL_DATA" ] && [ ! -e "$DATA" ]; then
-    EVAL_DATA="$DATA"
+# A hub name brings its own held-out split (Math-Shepherd has none: a share of its problems is held out); of a file
+# there is none unless EVAL_DATA names one. Published PRM800K steps contain line feeds, and are trained on with them.
+of_hub=()
+if [ ! -e "$DATA" ]; then
+    of_hub=(--separator_in_steps keep)
+    case "$DATA" in
+        peiyi9979/Math-Shepherd) [ -n "$EVAL_DATA" ] || of_hub+=(--held_out_frac 0.02) ;;
+        *) EVAL_DATA="${EVAL_DATA:-$DATA}" ;;
+    esac
 fi
 
 exec "${launcher[@]}" -m prm_training.train_prm \
@@ -28,4 +34,6 @@ exec "${launcher[@]}" -m prm_training.train_prm \
     --epochs "$EPOCHS" \
     --global_batch_size "$GLOBAL_BATCH_SIZE" \
     --micro_batch_size "$MICRO_BATCH_SIZE" \
+    --save_steps "$SAVE_STEPS" \
+    ${of_hub[@]+"${of_hub[@]}"} \
     "$@"

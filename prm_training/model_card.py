@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+CALIBRATION_FILE = "calibration.png"
 _CARD = """---
 library_name: transformers
 pipeline_tag: token-classification
@@ -12,7 +13,9 @@ tags: [process-reward-model]
 # Process reward model
 
 A token-classification model with two labels (0 = wrong step, 1 = right step), trained from `{base}` on
-`{data}`, stage {stage} of 2 ({trained}). {metrics}
+`{data}` ({treatment}), stage {stage} of 2 ({trained}).
+
+{metrics}
 
 ## How to score
 
@@ -39,14 +42,51 @@ step_rewards = probabilities[:, 1] - probabilities[:, 0]
 """
 
 
+_MEASURED = """Held-out steps: {steps}, of which {wrong_steps} wrong. A step with a negative reward is called wrong.
+
+| | |
+|---|---|
+{table}
+
+![Calibration curve]({picture})"""
+_SHOWN = (
+    ("accuracy on right steps", "accuracy_correct_steps"),
+    ("accuracy on wrong steps", "accuracy_wrong_steps"),
+    ("precision on wrong steps", "precision_wrong_steps"),
+    ("F1 on wrong steps", "f1_wrong_steps"),
+    ("AUC", "auc"),
+    ("expected calibration error", "expected_calibration_error"),
+)
+
+
 def model_card(
-    *, base: str, data: str, stage: int, separator: str, metrics: dict[str, Any] | None
+    *,
+    base: str,
+    data: str,
+    stage: int,
+    separator: str,
+    treatment: str,
+    metrics: dict[str, Any] | None,
 ) -> str:
     """The text of the card; `metrics` are those of `evaluation.step_metrics`, if there was a held-out split."""
     shown = "Not measured on held-out steps."
-    if metrics is not None and metrics["f1_wrong_steps"] is not None:
-        shown = f"F1 on wrong held-out steps: {metrics['f1_wrong_steps']:.3f}."
-    trained = "only the score head" if stage == 1 else "all weights"
+    if metrics is not None:
+        rows = [
+            f"| {name} | {'not defined' if metrics[key] is None else format(metrics[key], '.3f')} |"
+            for name, key in _SHOWN
+        ]
+        shown = _MEASURED.format(
+            steps=metrics["steps"],
+            wrong_steps=metrics["wrong_steps"],
+            table="\n".join(rows),
+            picture=CALIBRATION_FILE,
+        )
     return _CARD.format(
-        base=base, data=data, stage=stage, separator=separator, trained=trained, metrics=shown
+        base=base,
+        data=data,
+        treatment=treatment,
+        stage=stage,
+        separator=separator,
+        trained="only the score head" if stage == 1 else "all weights",
+        metrics=shown,
     )

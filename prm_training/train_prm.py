@@ -11,95 +11,44 @@ import json
 import os
 import sys
 import time
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import tyro
+from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModelForTokenClassification,
-    AutoTokenizer,
-    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    Trainer,
     TrainingArguments,
     set_seed,
 )
 
-from prm_training.data import PadCollator, PrmDataset, load_labelled_rows
-from prm_training.evaluation import predict_step_rewards, step_metrics, summary_line
-from prm_training.model_card import model_card
+from prm_training.data import PadCollator
+from prm_training.evaluation import (
+    predict_from_features,
+    predict_step_rewards,
+    save_calibration_plot,
+    step_metrics,
+    summary_line,
+)
+from prm_training.features import (
+    FeaturePlan,
+    HeadOnly,
+    collate_features,
+    compute_features,
+    memory_verdict,
+    plan_features,
+)
+from prm_training.model_card import CALIBRATION_FILE, model_card
+from prm_training.prepare import PreparedData, prepare
+from prm_training.settings import PrmTrainingSettings, training_arguments
+from prm_training.trainer import PrmTrainer, RowOrder, last_complete_checkpoint
 
-PUBLISHED_LEARNING_RATE = {1: 1e-4, 2: 1e-6}
-PUBLISHED_EPOCHS = {1: 3.0, 2: 1.0}
 EVALUATION_FILE = "prm_evaluation.json"
-DEEPSPEED_CONFIG = Path(__file__).with_name("deepspeed_zero2.json")
 MAX_THREADS = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrmTrainingSettings:
-    """The command line. Values that are None take the published one of the stage or suit the host."""
-
-    stage: Literal[1, 2]
-    """1: backbone frozen, only the score head is trained. 2: everything is trained."""
-    model: str
-    """Stage 1: a causal language model. Stage 2: the output folder of stage 1. Folder or hub name."""
-    train_data: str
-    """Rows of prompt, completions, labels: a JSON, JSONL(.gz) or Parquet file, or a hub name."""
-    output_dir: Path
-    """Where the model, its tokenizer, README.md and prm_evaluation.json are written."""
-    eval_data: str | None = None
-    """Held-out rows in the same form; without them nothing is measured."""
-    train_split: str = "train"
-    """Split of `train_data` when it is a hub name."""
-    eval_split: str = "test"
-    """Split of `eval_data` when it is a hub name."""
-    learning_rate: float | None = None
-    """Published: 1e-4 in stage 1, 1e-6 in stage 2. Constant, no warm-up unless asked for."""
-    epochs: float | None = None
-    """Published: 3 in stage 1, 1 in stage 2."""
-    lr_schedule: Literal["constant", "constant_with_warmup", "linear", "cosine"] = "constant"
-    """Learning-rate schedule."""
-    warmup_frac: float = 0.0
-    """Share of the steps that warm up, in [0, 1); the schedule must have a warm-up."""
-    global_batch_size: int = 128
-    """Rows per optimiser step, over all ranks."""
-    micro_batch_size: int = 4
-    """Rows per forward pass and rank; global_batch_size must be a multiple of it times the ranks."""
-    length_grouping: bool = True
-    """Batches of rows of like length. Where length tells the label (guesses are short), rather mix them."""
-    weight_decay: float = 0.1
-    """AdamW's; betas are 0.9 and 0.95."""
-    dropout: float = 0.1
-    """Dropout before the score head, in [0, 1)."""
-    max_grad_norm: float = 1.0
-    """Gradients are clipped to this norm."""
-    max_length: int | None = None
-    """Tokens a row may have; None: what the model's positions allow."""
-    separator: str = "\n"
-    """The text, one token, that follows every step and is read."""
-    skip_bad_rows: bool = False
-    """Leave bad rows out instead of stopping."""
-    bf16: bool | None = None
-    """bfloat16 arithmetic; None: where the hardware is quick at it."""
-    gradient_checkpointing: bool | None = None
-    """Recompute activations to save memory; None: on GPUs."""
-    attn_implementation: Literal["eager", "sdpa", "flash_attention_2"] = "sdpa"
-    """Attention kernels; eager is quicker on a CPU for rows of up to some 200 tokens."""
-    deepspeed: bool | None = None
-    """DeepSpeed ZeRO-2 (deepspeed_zero2.json); None: on GPUs."""
-    save_steps: int = 0
-    """Write a checkpoint every so many steps; 0: none."""
-    resume: bool = False
-    """Go on from the last checkpoint in output_dir."""
-    seed: int = 42
-    """Seed of the head's weights, the order of rows and dropout."""
-    threads: int = 0
-    """CPU threads; 0 takes all cores, at most 8."""
 
 
 def train_prm(settings: PrmTrainingSettings) -> dict[str, Any]:
@@ -109,106 +58,116 @@ def train_prm(settings: PrmTrainingSettings) -> dict[str, Any]:
     """
     torch.set_num_threads(settings.threads or min(os.cpu_count() or 1, MAX_THREADS))
     started = time.monotonic()
-    arguments = training_arguments(settings)
-    set_seed(settings.seed)
-    config = load_config(settings.model)
-    tokenizer = AutoTokenizer.from_pretrained(settings.model)
-    max_length = settings.max_length or config.max_position_embeddings
-    train = _load(settings.train_data, settings.train_split, tokenizer, settings, max_length)
-    held_out = None
-    if settings.eval_data is not None:
-        held_out = _load(settings.eval_data, settings.eval_split, tokenizer, settings, max_length)
-    model = load_prm(settings)
-    collator = PadCollator(_pad_token_id(tokenizer))
-    trainer = Trainer(
-        model=model,
-        args=arguments,
-        train_dataset=train,
-        data_collator=collator,
-        processing_class=tokenizer,
+    data = prepare(settings)
+    plans = _feature_plans(settings, data)
+    arguments = training_arguments(
+        settings, measures=data.held_out is not None, head_only=plans is not None
     )
-    outcome = trainer.train(resume_from_checkpoint=settings.resume or None)
-    trainer.save_model(str(settings.output_dir))
+    set_seed(settings.seed)
+    model = load_prm(settings)
+    trainer, measure = _build_trainer(settings, data, plans, model, arguments)
+    checkpoint = last_complete_checkpoint(settings.output_dir) if settings.resume else None
+    if settings.resume:
+        _say(f"going on from {checkpoint}" if checkpoint else "no checkpoint: from the start")
+    outcome = trainer.train(resume_from_checkpoint=checkpoint)
+    if plans is None:
+        trainer.save_model(str(settings.output_dir))
+    elif trainer.is_world_process_zero():
+        model.save_pretrained(settings.output_dir)
+        data.tokenizer.save_pretrained(settings.output_dir)
     report: dict[str, Any] = {
         "stage": settings.stage,
-        "train_rows": len(train),
+        "train_rows": len(data.train),
+        "neutral": settings.neutral,
+        "prefixes": settings.prefixes,
         "train_loss": outcome.training_loss,
         "optimizer_steps": outcome.global_step,
     }
+    metrics = None
+    if data.held_out is not None:
+        metrics = step_metrics(*measure())
+        report |= metrics | {"during_training": trainer.measured}
     if trainer.is_world_process_zero():
-        metrics = None
-        if held_out is not None:
-            metrics = step_metrics(*predict_step_rewards(model, held_out, collator))
-            report |= metrics
         report["wall_seconds"] = round(time.monotonic() - started, 1)
         _write_documents(settings, metrics, report)
     return report
 
 
-def training_arguments(settings: PrmTrainingSettings) -> TrainingArguments:
-    """The settings in `transformers`' words; raises ValueError where the batch sizes do not divide."""
-    has_gpu = torch.cuda.is_available()
-    num_ranks = int(os.environ.get("WORLD_SIZE", "1"))
-    rows_at_once = settings.micro_batch_size * num_ranks
-    if settings.global_batch_size % rows_at_once:
-        raise ValueError(
-            f"--global_batch_size must be a multiple of --micro_batch_size times the ranks, got "
-            f"{settings.global_batch_size} and {settings.micro_batch_size} x {num_ranks}"
-        )
-    use_deepspeed = has_gpu if settings.deepspeed is None else settings.deepspeed
-    checkpointing = settings.gradient_checkpointing
-    learning_rate, epochs = settings.learning_rate, settings.epochs
-    return TrainingArguments(
-        output_dir=str(settings.output_dir),
-        learning_rate=PUBLISHED_LEARNING_RATE[settings.stage]
-        if learning_rate is None
-        else learning_rate,
-        num_train_epochs=PUBLISHED_EPOCHS[settings.stage] if epochs is None else epochs,
-        lr_scheduler_type=settings.lr_schedule,
-        warmup_steps=settings.warmup_frac,
-        per_device_train_batch_size=settings.micro_batch_size,
-        gradient_accumulation_steps=settings.global_batch_size // rows_at_once,
-        weight_decay=settings.weight_decay,
-        adam_beta1=0.9,
-        adam_beta2=0.95,
-        max_grad_norm=settings.max_grad_norm,
-        bf16=_bf16_is_fast() if settings.bf16 is None else settings.bf16,
-        gradient_checkpointing=has_gpu if checkpointing is None else checkpointing,
-        deepspeed=str(DEEPSPEED_CONFIG) if use_deepspeed else None,
-        use_cpu=not has_gpu,
-        train_sampling_strategy="group_by_length" if settings.length_grouping else "random",
-        remove_unused_columns=False,
-        dataloader_pin_memory=has_gpu,
-        save_strategy="steps" if settings.save_steps else "no",
-        save_steps=settings.save_steps or 500,
-        save_total_limit=2,
-        logging_steps=10,
-        report_to="none",
-        seed=settings.seed,
+def _feature_plans(
+    settings: PrmTrainingSettings, data: PreparedData
+) -> tuple[FeaturePlan, FeaturePlan | None] | None:
+    """What to keep of the frozen backbone's outputs for training and held-out rows; None: nothing."""
+    if settings.stage != 1 or not settings.cache_features:
+        return None
+    train = plan_features(data.train)
+    held_out = None if data.held_out is None else plan_features(data.held_out)
+    hidden_size = AutoConfig.from_pretrained(settings.model).hidden_size
+    dtype = torch.bfloat16 if training_arguments(settings, head_only=True).bf16 else torch.float32
+    size = sum(plan.num_bytes(hidden_size, dtype) for plan in (train, held_out) if plan)
+    fits, sentence = memory_verdict(size)
+    _say(sentence)
+    return (train, held_out) if fits else None
+
+
+def _build_trainer(
+    settings: PrmTrainingSettings,
+    data: PreparedData,
+    plans: tuple[FeaturePlan, FeaturePlan | None] | None,
+    model: PreTrainedModel,
+    arguments: TrainingArguments,
+) -> tuple[PrmTrainer, Callable[[], tuple[Tensor, Tensor]]]:
+    """The trainer of the whole model or, with kept outputs, of its head; and what measures it."""
+    collator = PadCollator(_pad_token_id(data.tokenizer))
+    order = RowOrder(
+        data.train.lengths, settings.rows_at_once(), settings.length_grouping, settings.seed
+    )
+    _say(
+        f"padding: {collator.padding_frac(data.train.lengths, order.batches(0)):.1%} of the tokens in training, "
+        f"{'rows of like length together' if settings.length_grouping else 'rows of any length together'}"
     )
 
+    if plans is None:
 
-def load_config(model: str) -> PretrainedConfig:
-    """The configuration of a folder or hub name; raises ValueError when there is none."""
-    try:
-        return AutoConfig.from_pretrained(model)
-    except (OSError, ValueError) as error:
-        reason = str(error).split("\n", 1)[0]
-        raise ValueError(
-            f"--model {model} cannot be loaded ({reason}): give the folder of a model, or a name that "
-            "the Hugging Face hub knows"
-        ) from error
+        def measure() -> tuple[Tensor, Tensor]:
+            assert data.held_out is not None
+            return predict_step_rewards(trainer.model, data.held_out, collator)  # type: ignore[arg-type]
+
+        trained: torch.nn.Module = model
+        train_dataset, held_out = data.train, data.held_out
+    else:
+        head = HeadOnly(model)
+        train_plan, held_out_plan = plans
+        train_dataset = compute_features(
+            model, data.train, train_plan, collator, arguments, "training rows"
+        )
+        held_out = None
+        if data.held_out is not None and held_out_plan is not None:
+            held_out = compute_features(
+                model, data.held_out, held_out_plan, collator, arguments, "held-out rows"
+            )
+
+        def measure() -> tuple[Tensor, Tensor]:
+            assert held_out is not None
+            return predict_from_features(head.score, held_out)
+
+        trained = head
+
+    trainer = PrmTrainer(
+        order=order,
+        measure=measure,
+        model=trained,
+        args=arguments,
+        train_dataset=train_dataset,
+        eval_dataset=held_out,
+        data_collator=collator if plans is None else collate_features,
+        processing_class=data.tokenizer,
+    )
+    return trainer, measure
 
 
 def load_prm(settings: PrmTrainingSettings) -> PreTrainedModel:
     """A token-classification model with two labels; in stage 1 only its `score` can be trained."""
-    config = load_config(settings.model)
-    architectures = " ".join(config.architectures or [])
-    if settings.stage == 2 and "TokenClassification" not in architectures:
-        raise ValueError(
-            f"--model {settings.model} is no token-classification model ({architectures or 'unknown'}): "
-            "stage 2 goes on from the output folder of stage 1"
-        )
+    config = AutoConfig.from_pretrained(settings.model)
     config.id2label = {0: "wrong", 1: "right"}
     config.label2id = {"wrong": 0, "right": 1}
     config.classifier_dropout = settings.dropout
@@ -224,31 +183,17 @@ def load_prm(settings: PrmTrainingSettings) -> PreTrainedModel:
     return model
 
 
-def _load(
-    source: str,
-    split: str,
-    tokenizer: PreTrainedTokenizerBase,
-    settings: PrmTrainingSettings,
-    max_length: int,
-) -> PrmDataset:
-    rows, num_skipped = load_labelled_rows(source, split, skip_bad_rows=settings.skip_bad_rows)
-    dataset = PrmDataset(rows, tokenizer, settings.separator)
-    dataset.require_at_most(max_length, source)
-    steps = sum(len(row.labels) for row in rows)
-    right = sum(sum(row.labels) for row in rows)
-    skipped = f", {num_skipped} bad rows left out" if num_skipped else ""
-    _say(f"{source}: {len(rows)} rows, {steps} steps, {right / steps:.0%} right{skipped}")
-    return dataset
-
-
 def _write_documents(
     settings: PrmTrainingSettings, metrics: dict[str, Any] | None, report: dict[str, Any]
 ) -> None:
+    if metrics is not None:
+        save_calibration_plot(metrics, settings.output_dir / CALIBRATION_FILE)
     card = model_card(
         base=settings.model,
         data=settings.train_data,
         stage=settings.stage,
         separator=settings.separator,
+        treatment=f"neutral steps: {settings.neutral}, prefixes: {settings.prefixes}",
         metrics=metrics,
     )
     (settings.output_dir / "README.md").write_text(card, encoding="utf-8")
@@ -264,12 +209,6 @@ def _pad_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
     )
     assert isinstance(token_id, int)
     return token_id
-
-
-def _bf16_is_fast() -> bool:
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def _say(text: str) -> None:

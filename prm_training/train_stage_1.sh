@@ -8,12 +8,13 @@ set -euo pipefail
 
 STAGE=1
 MODEL="${MODEL:-Qwen/Qwen2.5-Math-7B}"
-DATA="${DATA:-HuggingFaceH4/prm800k-trl-dedup}" # a hub name, or a JSON, JSONL(.gz) or Parquet file
+DATA="${DATA:-HuggingFaceH4/prm800k-trl-dedup}" # a hub name, or a JSON, JSONL(.gz) or Parquet file; see sources.py
 EVAL_DATA="${EVAL_DATA:-}"                      # held-out rows; empty: the test split of a hub name
 OUTPUT_DIR="${OUTPUT_DIR:-output/prm_stage_1}"
 LEARNING_RATE="${LEARNING_RATE:-1e-4}"
 EPOCHS="${EPOCHS:-3}"
 GLOBAL_BATCH_SIZE="${GLOBAL_BATCH_SIZE:-128}" # a multiple of MICRO_BATCH_SIZE times the GPUs
 MICRO_BATCH_SIZE="${MICRO_BATCH_SIZE:-4}"
+SAVE_STEPS="${SAVE_STEPS:-500}" # after a kill, the same command with --resume goes on from the last checkpoint
 
 . "$(dirname "${BASH_SOURCE[0]}")/launch.sh"

@@ -1,10 +1,9 @@
-"""Rows to token ids, and every kind of bad row named with file, number and reason."""
+"""Rows to token ids; rows that are too long or hold the separator are named with file, number and reason."""
 
 from __future__ import annotations
 
 import gzip
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,19 @@ import pytest
 from transformers import AutoTokenizer
 
 from prm_training.data import (
-    IGNORED,
-    BadRowsError,
+    BadRow,
+    LoadedSource,
     PadCollator,
     PrmDataset,
-    StepLabelledRow,
-    load_labelled_rows,
-    row_problem,
+    describe_bad_rows,
+    load_problem_keys,
+    load_solutions,
 )
+from prm_training.selection import IGNORED, StepLabelledRow
 from tests.conftest import RandomWorld
 
 GOOD = {"prompt": "1+1+1?", "completions": ["1+1=2", "2+1=4"], "labels": [True, False]}
+WITH_SEPARATOR = {"prompt": "1?", "completions": ["So\n\n1"], "labels": [True]}
 
 
 def write_rows(path: Path, rows: list[Any]) -> str:
@@ -34,64 +35,47 @@ def write_rows(path: Path, rows: list[Any]) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"labels": [1]}, "2 steps and 1 labels"),
-        ({"labels": [1, 2]}, "label of step 2 is 2"),
-        ({"labels": [1, -1]}, "label of step 2 is -1"),
-        ({"labels": [1, "0"]}, "label of step 2 is '0'"),
-        ({"labels": [1, 1.0]}, "label of step 2 is 1.0"),
-        ({"labels": None}, "2 steps and None labels"),
-        ({"completions": [], "labels": []}, "non-empty list"),
-        ({"completions": "1+1=2"}, "non-empty list"),
-        ({"completions": ["1+1=2", "  "]}, "step 2 is empty"),
-        ({"completions": ["1+1=2", None]}, "step 2 is empty or no text"),
-        ({"prompt": ""}, "prompt must be a non-empty text"),
-        ({"prompt": 7}, "prompt must be a non-empty text"),
-    ],
-)
-def test_reason_of_a_bad_row(change: dict[str, Any], reason: str) -> None:
-    found = row_problem(GOOD | change)
-    assert found is not None and reason in found
-
-
-def test_good_rows_and_rows_of_another_form() -> None:
-    assert row_problem(GOOD) is None
-    assert row_problem(GOOD | {"labels": [1, 0]}) is None
-    assert "got list" in str(row_problem([1]))
-    assert "no column labels; it has prompt, completions, x" in str(
-        row_problem({"prompt": "", "completions": [], "x": 1})
-    )
+def load(source: str, separator_in_steps: Any = "refuse") -> LoadedSource:
+    return load_solutions(source, "train", separator="\n", separator_in_steps=separator_in_steps)
 
 
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz"])
-def test_bad_rows_stop_or_are_counted(tmp_path: Path, name: str) -> None:
+def test_bad_rows_are_found_beside_good_ones(tmp_path: Path, name: str) -> None:
     source = write_rows(tmp_path / name, [GOOD, GOOD | {"labels": [1]}, GOOD])
-    with pytest.raises(BadRowsError) as caught:
-        load_labelled_rows(source, "train")
-    message = str(caught.value)
-    assert source in message and "1 of 3 rows" in message
-    assert "row 2: 2 steps and 1 labels" in message and "--skip_bad_rows" in message
-    assert str(pickle.loads(pickle.dumps(caught.value))) == message
-    rows, num_skipped = load_labelled_rows(source, "train", skip_bad_rows=True)
-    assert rows == [StepLabelledRow("1+1+1?", ["1+1=2", "2+1=4"], [1, 0])] * 2
-    assert num_skipped == 1
+    loaded = load(source)
+    assert [s.row for s in loaded.solutions] == [1, 3] and loaded.num_rows == 3
+    assert loaded.bad_rows == [BadRow(source, 2, "2 steps and 1 labels: each step needs one label")]
+    (text,) = describe_bad_rows(loaded.bad_rows, {source: 3})
+    assert source in text and "1 of 3 rows" in text
+    assert "row 2: 2 steps and 1 labels" in text and "--skip_bad_rows" in text
 
 
-def test_only_the_first_ten_bad_rows_are_shown(tmp_path: Path) -> None:
-    source = write_rows(tmp_path / "rows.jsonl", [GOOD | {"prompt": ""}] * 13)
-    with pytest.raises(BadRowsError, match="and 3 more"):
-        load_labelled_rows(source, "train")
-    with pytest.raises(ValueError, match="no row is left"):
-        load_labelled_rows(source, "train", skip_bad_rows=True)
+def test_only_the_first_ten_bad_rows_of_a_file_are_shown() -> None:
+    bad_rows = [BadRow("a", n, "no") for n in range(13)] + [BadRow("b", 1, "no")]
+    first, second = describe_bad_rows(bad_rows, {"a": 20, "b": 2})
+    assert first.count("  row ") == 10 and "and 3 more" in first and "13 of 20" in first
+    assert second.count("  row ") == 1 and "1 of 2" in second
+
+
+def test_steps_that_contain_the_separator(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", [GOOD, WITH_SEPARATOR])
+    (bad,) = load(source).bad_rows
+    assert bad.row == 2 and "step 1 contains the separator '\\n'" in bad.reason
+    assert load(source, "keep").solutions[1].steps == ["So\n\n1"]
+    assert load(source, "space").solutions[1].steps == ["So 1"]
 
 
 def test_empty_and_missing_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no rows"):
-        load_labelled_rows(write_rows(tmp_path / "empty.jsonl", []), "train")
+        load(write_rows(tmp_path / "empty.jsonl", []))
     with pytest.raises(ValueError, match="no such file"):
-        load_labelled_rows(str(tmp_path / "none.jsonl"), "train")
+        load(str(tmp_path / "none.jsonl"))
+
+
+def test_evaluation_problems_need_a_known_column(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "test.jsonl", [{"question": "1?"}, {"text": "2?"}])
+    with pytest.raises(ValueError, match="row 2: no text in a column problem or question"):
+        load_problem_keys(source, "test")
 
 
 def test_labels_stand_at_the_separators_only(world: RandomWorld) -> None:
@@ -105,14 +89,15 @@ def test_labels_stand_at_the_separators_only(world: RandomWorld) -> None:
     assert example["labels"] == [*unlabelled, 1, *[IGNORED] * len(second), 0]
 
 
-def test_long_rows_are_refused_with_their_length(world: RandomWorld) -> None:
+def test_long_rows_are_left_out_with_their_length(world: RandomWorld) -> None:
     tokenizer = AutoTokenizer.from_pretrained(world.policy)
-    rows = [StepLabelledRow("1", ["2"], [1]), StepLabelledRow("1" * 50, ["2"], [1])]
+    rows = [StepLabelledRow("1", ["2"], [1], 1), StepLabelledRow("1" * 50, ["2"], [1], 9)]
     dataset = PrmDataset(rows, tokenizer, "\n")
     length = dataset.lengths[1]
-    with pytest.raises(BadRowsError, match=f"row 2: {length} tokens, the limit is {length - 1}"):
-        dataset.require_at_most(length - 1, "rows.jsonl")
-    dataset.require_at_most(length, "rows.jsonl")
+    assert dataset.drop_longer(length, "rows.jsonl") == [] and len(dataset) == 2
+    reason = f"{length} tokens, the limit is {length - 1} (--max_length)"
+    assert dataset.drop_longer(length - 1, "rows.jsonl") == [BadRow("rows.jsonl", 9, reason)]
+    assert len(dataset) == len(dataset.rows) == len(dataset.read_positions) == 1
 
 
 def test_a_separator_of_several_tokens_is_refused(world: RandomWorld) -> None:
@@ -131,3 +116,9 @@ def test_collator_pads_on_the_right_to_a_multiple() -> None:
     assert batch["input_ids"].tolist() == [[1, 2, 3, 4, 5, 9, 9, 9], [6, 7, 9, 9, 9, 9, 9, 9]]
     assert batch["attention_mask"].tolist() == [[1] * 5 + [0] * 3, [1] * 2 + [0] * 6]
     assert batch["labels"].tolist()[1] == [IGNORED, 0, *[IGNORED] * 6]
+
+
+def test_share_of_padding() -> None:
+    # widths 4 and 8: 3 of 4 + 4 of 4, then 5 of 8: 12 of 16 tokens are real
+    collator = PadCollator(pad_token_id=9, multiple=4)
+    assert collator.padding_frac([3, 4, 5], [[0, 1], [2]]) == 0.25

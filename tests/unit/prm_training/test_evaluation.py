@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
-from prm_training.data import PadCollator, PrmDataset, StepLabelledRow
-from prm_training.evaluation import area_under_curve, predict_step_rewards, step_metrics
+from prm_training.data import PadCollator, PrmDataset
+from prm_training.evaluation import (
+    area_under_curve,
+    calibration,
+    predict_step_rewards,
+    save_calibration_plot,
+    step_metrics,
+)
+from prm_training.selection import StepLabelledRow
 from tests.conftest import RandomWorld
 
 
@@ -37,6 +46,24 @@ def test_what_is_not_defined_is_none() -> None:
     assert metrics["accuracy_correct_steps"] == 1.0
     assert metrics["f1_wrong_steps"] is None and metrics["auc"] is None
     assert metrics["accuracy_wrong_steps"] is None and metrics["precision_wrong_steps"] is None
+
+
+def test_calibration_by_hand() -> None:
+    # p: 0.05, 0.15, 0.15 and 1.0 (the last bin takes it); |mean p - share|: 0.05 x 1, 0.35 x 2, 0 x 1 of 4
+    found = calibration(torch.tensor([-0.9, -0.7, -0.7, 1.0]), torch.tensor([0, 0, 1, 1]))
+    assert found["expected_calibration_error"] == pytest.approx((0.05 + 2 * 0.35) / 4)
+    assert [(b["from"], b["steps"]) for b in found["calibration"]] == [(0.0, 1), (0.1, 2), (0.9, 1)]
+    assert [b["share_right"] for b in found["calibration"]] == [0.0, 0.5, 1.0]
+    assert found["calibration"][1]["mean_probability"] == pytest.approx(0.15)
+
+
+def test_calibration_picture(tmp_path: Path) -> None:
+    from PIL import Image
+
+    metrics = step_metrics(torch.linspace(-1, 1, 50), (torch.arange(50) > 20).long())
+    save_calibration_plot(metrics, tmp_path / "calibration.png")
+    with Image.open(tmp_path / "calibration.png") as picture:
+        assert picture.width >= 400 and len(picture.convert("RGB").getcolors(1 << 20) or ()) > 3
 
 
 def test_rewards_of_a_batch_are_those_of_single_rows(world: RandomWorld) -> None:

@@ -14,12 +14,8 @@ import pytest
 import torch
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
-from prm_training.train_prm import (
-    PrmTrainingSettings,
-    load_prm,
-    train_prm,
-    training_arguments,
-)
+from prm_training.settings import PrmTrainingSettings, training_arguments
+from prm_training.train_prm import load_prm, train_prm
 from tests.conftest import RandomWorld
 
 ROOT = Path(__file__).parents[3]
@@ -120,9 +116,7 @@ def test_stage_2_needs_the_folder_of_stage_1(
 
 def test_batch_sizes_must_divide(world: RandomWorld, rows_file: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="got 100 and 16 x 1"):
-        training_arguments(
-            settings_for(1, world.policy, rows_file, tmp_path, global_batch_size=100)
-        )
+        train_prm(settings_for(1, world.policy, rows_file, tmp_path, global_batch_size=100))
 
 
 def test_published_values_are_the_defaults(tmp_path: Path) -> None:
