@@ -1,8 +1,8 @@
 r"""Step-labelled rows to what the PRM is trained on.
 
-A row is (prompt, steps, labels), one label per step, 1 for a right step. The token layout is `prm_token_ids` of
-`pure_rlhf.algorithm.prm_scoring`, the one that RL feeds: each step is followed by the separator token ("\n"), and
-only the separators carry a label.
+A row is (prompt, steps, labels), one label per step, 1 for a right step. The token layout is `PureConvention` of
+`pure_rlhf.algorithm.prm_conventions`, the one that RL and evaluation read: each step is followed by the separator
+token ("\n"), and only the separators carry a label.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 
 from prm_training.selection import IGNORED, StepLabelledRow, problem_key
 from prm_training.sources import RatedSolution, SourceForm, parse_row, source_form
-from pure_rlhf.algorithm.prm_scoring import prm_token_ids, single_separator_id
+from pure_rlhf.algorithm.prm_conventions import PureConvention
 from pure_rlhf.data import load_rows
 
 NUM_BAD_ROWS_SHOWN = 10
@@ -146,7 +146,7 @@ class PrmDataset(Dataset):
         self, rows: Sequence[StepLabelledRow], tokenizer: PreTrainedTokenizerBase, separator: str
     ) -> None:
         self.rows = list(rows)
-        separator_id = single_separator_id(tokenizer, separator)
+        convention = PureConvention(separator)
         # Rows repeat prompts and steps: each text is encoded once.
         texts = list(dict.fromkeys(text for row in rows for text in (row.prompt, *row.steps)))
         encoded = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
@@ -155,12 +155,12 @@ class PrmDataset(Dataset):
         self.read_positions: list[list[int]] = []
         for row in rows:
             step_ids = [ids_of[step] for step in row.steps]
-            input_ids, read_positions = prm_token_ids(ids_of[row.prompt], step_ids, separator_id)
-            labels = [IGNORED] * len(input_ids)
-            for position, label in zip(read_positions, row.labels, strict=True):
+            layout = convention.lay_out_ids(ids_of[row.prompt], step_ids, tokenizer)
+            labels = [IGNORED] * len(layout.input_ids)
+            for position, label in zip(layout.read_positions, row.labels, strict=True):
                 labels[position] = label
-            self.examples.append({"input_ids": input_ids, "labels": labels})
-            self.read_positions.append(read_positions)
+            self.examples.append({"input_ids": layout.input_ids, "labels": labels})
+            self.read_positions.append(layout.read_positions)
 
     def __len__(self) -> int:
         return len(self.examples)

@@ -96,11 +96,17 @@ class PureConvention(PrmConvention):
     separator: str = "\n"
 
     def lay_out(self, sample: PrmSample, tokenizer: Any) -> PrmLayout:
-        separator_id = single_separator_id(tokenizer, self.separator)
         prompt_ids, *step_ids = _encode(tokenizer, sample.prompt, *sample.steps)
+        return self.lay_out_ids(prompt_ids, step_ids, tokenizer)
+
+    def lay_out_ids(
+        self, prompt_ids: list[int], step_ids: list[list[int]], tokenizer: Any
+    ) -> PrmLayout:
+        """The same for texts that are encoded already, each by itself: what PRM training lays out."""
         start = _start_ids(tokenizer)
         if prompt_ids[: len(start)] != start:
             prompt_ids = [*start, *prompt_ids]
+        separator_id = single_separator_id(tokenizer, self.separator)
         return PrmLayout(*prm_token_ids(prompt_ids, step_ids, separator_id))
 
 

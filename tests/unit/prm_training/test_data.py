@@ -20,7 +20,9 @@ from prm_training.data import (
     load_solutions,
 )
 from prm_training.selection import IGNORED, StepLabelledRow
+from pure_rlhf.algorithm.prm_conventions import PrmSample, PureConvention
 from tests.conftest import RandomWorld
+from tests.tiny_models import train_tokenizer
 
 GOOD = {"prompt": "1+1+1?", "completions": ["1+1=2", "2+1=4"], "labels": [True, False]}
 WITH_SEPARATOR = {"prompt": "1?", "completions": ["So\n\n1"], "labels": [True]}
@@ -87,6 +89,18 @@ def test_labels_stand_at_the_separators_only(world: RandomWorld) -> None:
     assert example["input_ids"] == [*prompt, *first, separator, *second, separator]
     unlabelled = [IGNORED] * (len(prompt) + len(first))
     assert example["labels"] == [*unlabelled, 1, *[IGNORED] * len(second), 0]
+
+
+def test_rows_are_laid_out_as_the_pure_convention_reads_them() -> None:
+    """A tokenizer with a beginning-of-sequence token puts it first, as TRL's trainer did."""
+    tokenizer = train_tokenizer(["How much? Two. Three."])
+    tokenizer.add_special_tokens({"bos_token": "<|bos|>"})
+    row = StepLabelledRow("How much?", ["Two.", "Three."], [1, 0])
+    read = PureConvention().lay_out(PrmSample("", row.prompt, tuple(row.steps)), tokenizer)
+    dataset = PrmDataset([row], tokenizer, "\n")
+    assert dataset[0]["input_ids"] == read.input_ids
+    assert read.input_ids[0] == tokenizer.bos_token_id
+    assert dataset.read_positions == [read.read_positions]
 
 
 def test_long_rows_are_left_out_with_their_length(world: RandomWorld) -> None:
