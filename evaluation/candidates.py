@@ -71,6 +71,8 @@ def load_candidates(
     * `question` and several columns of {`solution`, `is_correct`};
     * `question`, `answers`, `answer`: no verdicts; the answers are graded by the project's verifier.
 
+    In all but the third an answer is a text or a list of steps.
+
     Raises:
         ValueError: no such file, an unknown form, rows that cannot be used, or fewer than two candidates a problem.
     """
@@ -190,15 +192,14 @@ def _row_problem(row: Any, columns: Sequence[str]) -> str | None:
     if missing:
         return missing
     question, answers, verdicts = (row[column] for column in columns)
-    in_steps = columns[1] == "steps"
+    kinds = (list,) if columns[1] == "steps" else (str, list)
     if not is_text(question):
         return f"column {columns[0]!r} must be a non-empty text"
     if not isinstance(answers, list) or not all(
-        isinstance(answer, list if in_steps else str) and answer != [] for answer in answers
+        isinstance(answer, kinds) and answer != [] for answer in answers
     ):
-        return (
-            f"column {columns[1]!r} must be a list of {'lists of steps' if in_steps else 'texts'}"
-        )
+        what = "lists of steps" if columns[1] == "steps" else "texts or lists of steps"
+        return f"column {columns[1]!r} must be a list of {what}"
     if columns[2] == "answer":
         return None if has_answer(verdicts) else "column 'answer' is empty"
     if not isinstance(verdicts, list) or len(verdicts) != len(answers):
@@ -211,17 +212,20 @@ def _row_problem(row: Any, columns: Sequence[str]) -> str | None:
 def _candidates(
     question: str, answers: Sequence[str | list[str]], correct: Sequence[bool]
 ) -> Candidates:
-    texts = [answer if isinstance(answer, str) else "\n\n".join(answer) for answer in answers]
     return Candidates(
         question=question,
         answers=tuple(split_text(a) if isinstance(a, str) else tuple(a) for a in answers),
         correct=tuple(correct),
-        extracted=tuple(extract_answer(text, "evaluation") for text in texts),
+        extracted=tuple(extract_answer(_text(answer), "evaluation") for answer in answers),
     )
 
 
+def _text(answer: str | list[str]) -> str:
+    return answer if isinstance(answer, str) else "\n\n".join(answer)
+
+
 def _grade(rows: list[dict[str, Any]]) -> list[list[bool]]:
-    texts = [text for row in rows for text in row["answers"]]
+    texts = [_text(answer) for row in rows for answer in row["answers"]]
     golds = [str(row["answer"]) for row in rows for _ in row["answers"]]
     with VerifierPool(VERIFIER_WORKERS) as verifier:
         results = iter(verifier.grade_batch(texts, golds, "evaluation"))

@@ -17,9 +17,10 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from evaluation.prm_figures import curves_figure, positions_figure
+from evaluation.prm_figures import positions_figure
 from evaluation.process_bench import SUBSETS
 from pure_rlhf.report_page import STYLE, embed
+from pure_rlhf.report_prm import best_of_n_figure
 
 PUBLISHED_FILE = Path(__file__).with_name("published_prm_results.json")
 CLASS_NAMES = {
@@ -224,7 +225,7 @@ def _best_of_n(
             f"{candidates['mean_steps']:.1f} steps an answer; verdicts: {_escape(candidates['verdicts'])}; "
             f"{_escape(candidates['source'])}</p>"
         )
-        cards.append((candidates["name"], curves_figure(candidates)))
+        cards.append((candidates["name"], best_of_n_figure(candidates)))
     columns, rows_published = published["columns"], published["rows"]
     table = _table(
         ["", *columns],

@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -77,6 +78,8 @@ def train_prm(settings: PrmTrainingSettings) -> dict[str, Any]:
         data.tokenizer.save_pretrained(settings.output_dir)
     report: dict[str, Any] = {
         "stage": settings.stage,
+        "base": _absolute(settings.model),
+        "data": _absolute(settings.train_data),
         "train_rows": len(data.train),
         "neutral": settings.neutral,
         "prefixes": settings.prefixes,
@@ -91,6 +94,11 @@ def train_prm(settings: PrmTrainingSettings) -> dict[str, Any]:
         report["wall_seconds"] = round(time.monotonic() - started, 1)
         _write_documents(settings, metrics, report)
     return report
+
+
+def _absolute(name: str) -> str:
+    """A path that holds wherever it is read; a hub name as it is."""
+    return str(Path(name).resolve()) if Path(name).exists() else name
 
 
 def _feature_plans(

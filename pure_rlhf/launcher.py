@@ -21,6 +21,7 @@ from pure_rlhf import cpu_host
 from pure_rlhf.config import PureConfig
 from pure_rlhf.progress import follow
 from pure_rlhf.report import write_report
+from pure_rlhf.report_prm import collect_prm_record
 from pure_rlhf.run_directory import RunDirectory
 from pure_rlhf.upstream import check_version, undecorated, upstream_args
 from pure_rlhf.validation import Inputs
@@ -58,6 +59,8 @@ def train(config: PureConfig, inputs: Inputs) -> dict[str, Any]:
     check_version()
     run = RunDirectory(config.output_dir)
     run.write_config(config)
+    if config.uses_prm and (record := collect_prm_record(config.reward.model_name_or_path)):
+        run.write_prm_record(record)
     try:
         trainer, policy = build(config, inputs)
         evaluations = follow(trainer, trainer.run_training.remote())

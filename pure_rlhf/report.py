@@ -1,8 +1,8 @@
 """report.html from a run directory: self-contained, no network, made from whatever is there.
 
-Reads `config.json`, `metrics.jsonl`, `alarms.jsonl`, `evaluation.json`, `rollouts/` and, where the run made its own
-PRM, `world/**/prm_evaluation.json`. A file that is missing or half-written is named in the page and
-costs only its part. `report_figures.py` draws the curves, `report_page.py` holds the page.
+Reads `config.json`, `metrics.jsonl`, `alarms.jsonl`, `evaluation.json`, `rollouts/` and, where the PRM was trained or
+measured here, `prm.json`. A file that is missing or half-written is named in the page and costs only its part.
+`report_figures.py` and `report_maps.py` draw, `report_prm.py` shows the PRM, `report_page.py` holds the page.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class RunRecord:
     config: dict[str, Any] = field(default_factory=dict)
     metrics: list[dict[str, Any]] = field(default_factory=list)  # one row a step, by step
     evaluation: dict[str, dict[str, Any]] = field(default_factory=dict)
-    prm_evaluations: dict[str, Any] = field(default_factory=dict)
+    prm: dict[str, Any] = field(default_factory=dict)  # see report_prm.collect_prm_record
     rollouts: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     alarms: list[dict[str, Any]] = field(default_factory=list)  # kind, step, message
     notes: list[str] = field(default_factory=list)
@@ -56,7 +56,7 @@ def write_report(run_dir: str | Path, target: Path | None = None) -> Path:
         notes=record.notes,
         alarms=record.alarms,
         evaluation=record.evaluation,
-        prm_evaluations=record.prm_evaluations,
+        prm=record.prm,
         cards=cards,
         missing=[title for title in titles if title not in drawn],
         rollouts=record.rollouts,
@@ -93,8 +93,8 @@ def read_run(path: Path, *, with_answers: bool = True) -> RunRecord:
     }
     if evaluation and "after" not in evaluation:
         record.notes.append("The evaluation after training is not there: the run has not ended.")
-    for file in sorted(path.glob("**/prm_evaluation*.json")):
-        record.prm_evaluations[str(file.relative_to(path))] = _read_object(file, record.notes)
+    if (path / "prm.json").exists():
+        record.prm = _read_object(path / "prm.json", record.notes)
     if with_answers:
         _read_rollouts(path / "rollouts", record)
     return record

@@ -15,6 +15,7 @@ from typing import Any
 
 from plotly.offline import get_plotlyjs
 
+from pure_rlhf.report_prm import prm_cards, prm_table
 from pure_rlhf.report_reader import READER_SCRIPT, READER_STYLE, reader_html, reader_rows
 
 _COLUMNS = (
@@ -33,7 +34,7 @@ def render_page(
     notes: list[str],
     alarms: list[dict[str, Any]],
     evaluation: dict[str, dict[str, Any]],
-    prm_evaluations: dict[str, Any],
+    prm: dict[str, Any],
     cards: list[tuple[str, str, str]],
     missing: list[str],
     rollouts: dict[int, list[dict[str, Any]]],
@@ -41,14 +42,16 @@ def render_page(
     """The whole page as one string.
 
     Args:
+        prm: see `report_prm.collect_prm_record`.
         cards: see `report_figures.figure_cards`; missing: titles of those that the run has no data for.
     """
+    of_prm = prm_cards(prm)
     main = f"""{_alarms(alarms)}
 {notes_html(notes)}
 {_hero(evaluation)}
 {_evaluation_table(evaluation)}
 {_curves(cards, missing)}
-{_prm_tables(prm_evaluations)}
+{_prm(prm, of_prm, len(cards))}
 {reader_html(rollouts)}"""
     script = f"const ROLLOUTS = {embed(reader_rows(rollouts))};{ELEMENT_SCRIPT}{READER_SCRIPT}"
     return page_html(
@@ -56,7 +59,7 @@ def render_page(
         kind="PURE training run",
         facts=facts,
         main=main,
-        figures=[figure for _, _, figure in cards],
+        figures=[figure for _, _, figure in [*cards, *of_prm]],
         script=script,
         style=READER_STYLE,
     )
@@ -164,39 +167,21 @@ def _curves(cards: list[tuple[str, str, str]], missing: list[str]) -> str:
     )
 
 
-def cards_html(cards: Sequence[tuple[str, str]]) -> str:
-    """Room for the figures of the page, in their order, with (title, caption as HTML)."""
+def cards_html(cards: Sequence[tuple[str, str]], first: int = 0) -> str:
+    """Room for figures of the page, from number `first`, with (title, caption as HTML)."""
     return "".join(
         f"<figure><figcaption><h3>{_escape(title)}</h3></figcaption><div class=plot id=plot-{index}></div>"
         + (f"<details><summary>What this shows</summary>{caption}</details>" if caption else "")
         + "</figure>"
-        for index, (title, caption) in enumerate(cards)
+        for index, (title, caption) in enumerate(cards, start=first)
     )
 
 
-def _prm_tables(prm_evaluations: dict[str, Any]) -> str:
-    if not prm_evaluations:
+def _prm(record: dict[str, Any], cards: list[tuple[str, str, str]], first: int) -> str:
+    if not record:
         return ""
-    tables = "".join(
-        f"<h3>{_escape(file)}</h3><div class=scroll>{_object_table(value)}</div>"
-        for file, value in prm_evaluations.items()
-    )
-    return f"<section><h2>Process reward model</h2>{tables}</section>"
-
-
-def _object_table(value: Any) -> str:
-    """Nested objects as nested tables; numbers rounded to four digits."""
-    if isinstance(value, dict):
-        rows = "".join(
-            f"<tr><th>{_escape(key)}</th><td>{_object_table(item)}</td></tr>"
-            for key, item in value.items()
-        )
-        return f"<table>{rows}</table>"
-    if isinstance(value, list) and len(value) > 12:
-        return f"{len(value)} values"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return _escape(value)
+    items = cards_html([(title, caption) for title, caption, _ in cards], first)
+    return f"<section><h2>Process reward model</h2>{prm_table(record)}<div class=grid>{items}</div></section>"
 
 
 def embed(value: Any) -> str:

@@ -6,6 +6,7 @@ alarms.jsonl              one object for each alarm: kind, step, message, good_c
                           back to it, rolled_back_to (its step); absent where none was raised
 rollouts/step_NNNNNN.jsonl  some answers of the step with their steps and rewards
 evaluation.json           {"before": {"pass@1", "n", "ci95"}, "after": {...}}
+prm.json                  how good the PRM was found to be, see report_prm.py; absent where nobody measured it here
 report.html               made from the above (report.py)
 model/                    the trained policy as a Hugging Face folder
 checkpoints/              DeepSpeed checkpoints, for --ckpt.load_enable
@@ -74,6 +75,9 @@ class RunDirectory:
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
         _write_json(self.config_path, facts)
+
+    def write_prm_record(self, record: dict[str, Any]) -> None:
+        _write_json(self.path / "prm.json", record)
 
     def write_metrics(self, step: int, metrics: dict[str, float]) -> None:
         """Append one line; `wall_seconds` counts from the start of this process's part of the run."""

@@ -261,7 +261,7 @@ def _write_candidates(
     problems: list[Problem],
     seed: int,
 ) -> None:
-    """Rows of prompt, answers and right answer, a form of `evaluation/candidates.py`."""
+    """Rows of prompt, answers (in steps, as RL cuts them) and right answer: a form of `evaluation/candidates.py`."""
     answers = sample_answers(
         model,
         tokenizer,
@@ -270,13 +270,14 @@ def _write_candidates(
         seed=seed,
         stage="base policy: candidate answers",
     )
-    texts = iter(tokenizer.batch_decode(answers, skip_special_tokens=True))
+    separator_ids = set(find_separator_token_ids(tokenizer))
+    steps = (split_answer(answer, tokenizer, separator_ids) for answer in answers)
     write_jsonl(
         output_dir / "prm_data" / "candidates.jsonl",
         (
             {
                 "question": render_prompt(problem.question),  # what the PRM is to read
-                "answers": [next(texts) for _ in range(NUM_CANDIDATE_ANSWERS)],
+                "answers": [next(steps) for _ in range(NUM_CANDIDATE_ANSWERS)],
                 "answer": str(problem.answer),
             }
             for problem in problems

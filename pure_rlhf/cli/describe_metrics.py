@@ -31,9 +31,18 @@ _ALARMS_INTRODUCTION = """
 ## Alarms
 
 Rules on means over the last `window` steps; the first window is the first `window` steps of the run, and no alarm
-comes before two windows have passed. Thresholds are flags, `--alarm.<name>`. `--alarm.action warn` (default) prints
-a line and writes `alarms.jsonl`; `stop` also ends the run after the step; both name the last checkpoint that is at
-least two windows old. `off` looks for nothing.
+comes before two windows have passed. Thresholds are flags, `--alarm.<name>`. What an alarm does, `--alarm.action`:
+
+* `warn` (default): a line in the terminal, one in `alarms.jsonl`, and a mark in every curve of `report.html`; it names
+  the last checkpoint that is at least two windows old.
+* `stop`: the same, and the run ends after the step.
+* `rollback`: the same, and policy and optimiser go back to that checkpoint; steps and prompts go on, with
+  `--alarm.rollback_factor` times the weight of the process rewards. After `--alarm.max_rollbacks` of them, or without
+  such a checkpoint, the run ends.
+* `off`: nothing is looked for.
+
+`--alarm.limits 'policy/entropy<0.05' 'timing/step>60'` adds bounds of your own on any metric of the first table (alarm
+`limit`, on the mean of the window); a name that is not in it is refused before the run starts.
 
 | alarm | rule |
 |---|---|

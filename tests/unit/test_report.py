@@ -26,6 +26,7 @@ from pure_rlhf.report_panels import (
     PANELS,
     TIMING_PHASES,
 )
+from pure_rlhf.report_prm import METHOD_COLORS, collect_prm_record
 from tests.browser import CHROMIUM, browse
 
 HOSTILE_PROMPT = (
@@ -53,6 +54,32 @@ def answers(step: int) -> list[dict[str, Any]]:
     unknown = {**first, "verifiable_reward": None, "answer": None, "step_rewards": None}
     cut = {**first, "text": "A rare word", "steps": ["A rare word"], "truncated": True}
     return [first, unknown, {**cut, "verifiable_reward": 1}]
+
+
+def write_prm(folder: Path) -> Path:
+    """Two stages of a PRM's training, and what best-of-N found for the last."""
+    for name, base, f1 in (("stage_1", "policy", 0.791), ("prm", "stage_1", 0.894)):
+        (folder / name).mkdir()
+        curve = [
+            {"from": p, "mean_probability": p, "share_right": p, "steps": 50} for p in (0.1, 0.9)
+        ]
+        stage = {"base": str(folder / base), "f1_wrong_steps": f1, "auc": None, "steps": 100}
+        text = json.dumps(stage | {"calibration": curve})
+        (folder / name / "prm_evaluation.json").write_text(text)
+    point = {"value": 0.5, "interval": [0.4, 0.6]}
+    curves = {name: [point, point] for name in METHOD_COLORS}
+    candidates = {"name": "held <b>out", "num_problems": 80, "sizes": [1, 2], "curves": curves}
+    (folder / "prm" / "measured").mkdir()
+    report = {"best_of_n": [candidates]}
+    (folder / "prm" / "measured" / "prm_report.json").write_text(json.dumps(report))
+    return folder / "prm"
+
+
+def test_a_prm_that_nobody_measured_here_has_no_record(tmp_path: Path) -> None:
+    (tmp_path / "prm_evaluation.json").write_text("{half")
+    assert collect_prm_record(str(tmp_path)) == {}
+    assert collect_prm_record("jinachris/PURE-PRM-7B") == {}
+    assert collect_prm_record(None) == {}
 
 
 @pytest.fixture
@@ -85,9 +112,7 @@ def run_dir(tmp_path: Path) -> Path:
         write_lines(run / "rollouts" / f"step_{step:06d}.jsonl", answers(step))
     alarm = {"kind": "kl", "step": 2, "message": "KL <b>2.00</b>", "good_checkpoint": None}
     write_lines(run / "alarms.jsonl", [alarm])
-    stages = run / "world" / "prm" / "prm_evaluation.json"
-    stages.parent.mkdir(parents=True)
-    stages.write_text(json.dumps({"stage 2": {"f1": 0.79123}}))
+    (run / "prm.json").write_text(json.dumps(collect_prm_record(str(write_prm(tmp_path)))))
     return run
 
 
@@ -104,7 +129,9 @@ def test_report_shows_everything_of_a_complete_run(run_dir: Path) -> None:
         assert fact in body
     for cell in ("25.0%", "62.5%", "+37.5", "21.0% to 29.0%", "step 2"):
         assert cell in body
-    assert "0.7912" in body
+    row = re.search(r"<tr><th>(stage_1)</th>(.*?)</tr><tr><th>(prm)</th>(.*?)</tr>", body)
+    assert row is not None and "0.791" in row[2] and "<td>100</td>" in row[2] and "0.894" in row[4]
+    assert "Best of N: held &lt;b&gt;out" in body and "Calibration on held-out steps" in body
     assert "class=notes" not in body
     for panel in PANELS:
         assert f"<h3>{panel.title}</h3>" in body

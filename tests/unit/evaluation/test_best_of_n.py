@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from evaluation.best_of_n import (
+    METHODS,
     aggregate,
     best_of_n,
     curve_sizes,
@@ -16,6 +17,7 @@ from evaluation.best_of_n import (
 )
 from evaluation.candidates import Candidates
 from evaluation.scoring import majority_correct, resampled_sums, vote_classes
+from pure_rlhf.report_prm import METHOD_COLORS
 
 
 @pytest.mark.parametrize(
@@ -123,3 +125,7 @@ def test_resampled_sums() -> None:
     assert sums.shape == (9999, 2) and set(sums[:, 1]) == {100.0}
     assert sums[:, 0].mean() == pytest.approx(50, abs=0.2)
     assert sums[:, 0].std() == pytest.approx(5, abs=0.15)  # of 100 fair coins
+
+
+def test_every_method_has_its_colour_in_the_reports() -> None:
+    assert tuple(METHOD_COLORS) == METHODS

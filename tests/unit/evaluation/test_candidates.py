@@ -34,6 +34,8 @@ def test_forms(tmp_path: Path) -> None:
         "paired": {"question": "1+1?", "small": {"solution": texts[0], "is_correct": True},
                    "large": {"solution": texts[1], "is_correct": False}},
         "ungraded": {"question": "1+1?", "answers": texts, "answer": 2},
+        "ungraded steps": {"question": "1+1?", "answer": 2,
+                           "answers": [["Add.", "So \\boxed{2}"], ["\\boxed{3}"]]},
     }  # fmt: skip
     judges = {}
     for name, row in forms.items():
@@ -49,6 +51,7 @@ def test_forms(tmp_path: Path) -> None:
         "split.v1": "the file's (labels)",
         "paired.v1": "the file's (is_correct)",
         "ungraded.v1": "this project's verifier",
+        "ungraded steps.v1": "this project's verifier",
     }
 
 

@@ -78,6 +78,11 @@ def test_candidates_are_a_form_that_best_of_n_reads(small_world: Path) -> None:
     candidates = load_candidates(str(small_world / "prm_data" / "candidates.jsonl"))
     assert len(candidates.problems) == 3
     assert all(len(problem.answers) == 8 for problem in candidates.problems)
+    rows = read_rows(small_world / "prm_data" / "candidates.jsonl")
+    assert all(isinstance(answer, list) for row in rows for answer in row["answers"]), (
+        "cut as RL cuts"
+    )
+    assert not any("\n\n" in step for row in rows for answer in row["answers"] for step in answer)
 
 
 def test_equations_are_labelled_by_what_they_say(small_world: Path) -> None:
