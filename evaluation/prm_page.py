@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
 
 from evaluation.prm_figures import positions_figure
 from evaluation.process_bench import SUBSETS
-from pure_rlhf.report_page import STYLE, embed
+from pure_rlhf.report_page import page_html
 from pure_rlhf.report_prm import best_of_n_figure
 
 PUBLISHED_FILE = Path(__file__).with_name("published_prm_results.json")
@@ -96,21 +95,18 @@ def render_page(results: dict[str, Any], published: dict[str, Any]) -> str:
         trial = [
             f"A trial on {results['max_problems']} of each set: no figure compares with a published one."
         ]
-    dl = "".join(f"<div><dt>{_escape(k)}</dt><dd>{_escape(v)}</dd></div>" for k, v in facts)
-    data = [json.loads(figure.to_json()) for figure in figures]
-    return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>PRM · {_escape(results["model"])}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>{STYLE}{_STYLE}</style></head><body>
-<header><p class="kind">Process reward model, measured</p><h1>{_escape(results["model"])}</h1><dl>{dl}</dl></header>
-<main>{_notes(trial)}{"".join(sections)}
-<p class=caption>Per cent; the small figures are 95 % intervals. {_escape(published["source"])}</p></main>
-<script>{get_plotlyjs()}</script>
-<script>const FIGURES = {embed(data)};
-FIGURES.forEach((figure, index) => Plotly.newPlot('plot-' + index, figure.data, figure.layout,
-  {{responsive: true, displayModeBar: false}}));</script>
-</body></html>
-"""
+    main = (
+        f"{_notes(trial)}{''.join(sections)}<p class=caption>Per cent; the small figures are 95 % intervals. "
+        f"{_escape(published['source'])}</p>"
+    )
+    return page_html(
+        title=results["model"],
+        kind="Process reward model, measured",
+        facts=facts,
+        main=main,
+        figures=[str(figure.to_json()) for figure in figures],
+        style=_STYLE,
+    )
 
 
 def _process_bench(

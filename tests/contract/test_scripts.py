@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import subprocess
@@ -66,12 +67,15 @@ def test_the_defaults_are_the_recipe_too() -> None:
 def test_flags_in_the_readme_exist() -> None:
     from evaluation.evaluate import EvaluationSettings
     from evaluation.evaluate_prm import PrmEvaluationSettings
+    from prm_training.settings import PrmTrainingSettings
+    from pure_rlhf.cli import wandb_workspace
     from pure_rlhf.cli.train_pure import _flag_names
 
     names = set(_flag_names(PureConfig()))
-    # of ray, and of tests/run.sh, compare_credit_assignment.sh and eval.sh
+    # of ray, and of tests/run.sh, compare_credit_assignment.sh and wandb_workspace
     others = {"help", "head", "address", "num-gpus", "working-dir", "slow", "quick"}
-    for settings in (EvaluationSettings, PrmEvaluationSettings):
+    others |= set(inspect.signature(wandb_workspace.main).parameters)
+    for settings in (EvaluationSettings, PrmEvaluationSettings, PrmTrainingSettings):
         others |= {field.name for field in fields(settings)}
     text = (ROOT / "README.md").read_text()
     for name in re.findall(r"--([a-z][a-z_.-]*[a-z])", text):

@@ -184,7 +184,7 @@ def test_in_a_browser(world: RandomWorld, data: Path) -> None:
     assert run(settings(world, data), WrongMeansWrong()) == 0
     page = data / "out" / "prm_report.html"
     document = browse(page, data / "profile", "--virtual-time-budget=5000", "--dump-dom")
-    assert f"<title>PRM · {world.prm}</title>" in document, "a file name was executed"
+    assert f"<title>{world.prm} · PURE</title>" in document, "a file name was executed"
     body = document[document.index("<main>") : document.index("</main>")]
     assert body.count('class="main-svg"') >= 2 and body.count('class="plot js-plotly-plot"') == 2
     assert "80.0 <small>0.0 to 100.0</small>" in body
