@@ -113,6 +113,50 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     assert [e["step"] for e in reports[1]["during_training"]] == [9, 18, 27, 36]
 
 
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("stage", "deepspeed"), [(1, "False"), (2, "False"), (2, "True")], ids=["1", "2", "2-zero"]
+)
+def test_two_ranks_train_what_one_does(
+    stage: int, deepspeed: str, world: RandomWorld, tmp_path: Path
+) -> None:
+    """As on two GPUs: each rank half of every batch, in stage 1 half of the backbone's outputs too."""
+    rows = [
+        {
+            "prompt": f"What is {n}?",
+            "completions": [f"So {n}"] * (1 + n % 3),
+            "labels": [n % 2] * (1 + n % 3),
+        }
+        for n in range(48)
+    ]
+    file = write_rows(tmp_path / "rows.jsonl", rows)
+    model = world.policy if stage == 1 else world.prm
+    states, reports, gradients = [], [], []
+    for ranks in (1, 2):
+        output = tmp_path / f"{ranks}_ranks"
+        flags = ["--dropout", "0", "--no-length_grouping", "--epochs", "2", "--micro_batch_size"]
+        flags += [str(4 // ranks)]  # two forward passes a rank and batch
+        if ranks == 2:
+            flags += ["--deepspeed", deepspeed]
+        python, *rest = command(stage, model, file, output, *flags)
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)]
+        done = subprocess.run([python, *launcher, *rest], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-4000:]
+        trained = AutoModelForTokenClassification.from_pretrained(output, dtype=torch.float32)
+        states.append(trained.state_dict())
+        reports.append(json.loads((output / "prm_evaluation.json").read_text()))
+        log = json.loads((output / "checkpoint-12" / "trainer_state.json").read_text())
+        gradients.append([row["grad_norm"] for row in log["log_history"] if "grad_norm" in row])
+        assert not list(output.glob("features_*.bin"))
+    for name, expected in states[0].items():
+        torch.testing.assert_close(states[1][name], expected, atol=5e-6, rtol=0, msg=name)
+    # AdamW forgives a loss of another scale; clipping does not
+    assert len(gradients[0]) == 1 and gradients[1] == pytest.approx(gradients[0], rel=1e-3)
+    assert reports[0]["steps"] == reports[1]["steps"] == 96
+    assert reports[0]["auc"] == pytest.approx(reports[1]["auc"], abs=1e-3)
+    assert reports[0]["optimizer_steps"] == reports[1]["optimizer_steps"] == 12
+
+
 def prm800k(name: str) -> list[dict[str, Any]]:
     with gzip.open(shared_file(f"prm800k/{name}.jsonl.gz"), "rt", encoding="utf-8") as file:
         return [json.loads(line) for line in file]
