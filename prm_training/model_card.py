@@ -31,6 +31,8 @@ model = AutoModelForTokenClassification.from_pretrained(folder).eval()
 (separator_id,) = tokenizer.encode({separator!r}, add_special_tokens=False)
 
 ids, ends = tokenizer.encode(prompt, add_special_tokens=False), []
+if tokenizer.bos_token_id not in (None, *ids[:1]):
+    ids.insert(0, tokenizer.bos_token_id)
 for step in steps:
     ids += tokenizer.encode(step, add_special_tokens=False)
     ends.append(len(ids))

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 from prm_training.settings import PrmTrainingSettings, training_arguments
 from prm_training.train_prm import load_prm, train_prm
+from pure_rlhf.prm_scorer import PrmSample, PrmScorer
 from tests.conftest import RandomWorld
 
 ROOT = Path(__file__).parents[3]
@@ -96,7 +98,7 @@ def test_the_second_stage_has_learned_the_rule(stages: tuple[Path, Path]) -> Non
     assert report["auc"] > 0.95
 
 
-def test_the_card_scores_as_it_says(stages: tuple[Path, Path]) -> None:
+def test_the_card_scores_as_it_says(stages: tuple[Path, Path], tmp_path: Path) -> None:
     card = (stages[1] / "README.md").read_text()
     code = re.search(r"```python\n(.*?)```", card, re.DOTALL)
     assert code is not None
@@ -104,7 +106,17 @@ def test_the_card_scores_as_it_says(stages: tuple[Path, Path]) -> None:
     exec(code[1], names)
     right, wrong = names["step_rewards"]  # type: ignore[misc]
     assert float(right) > 0 > float(wrong)  # type: ignore[arg-type]
-    assert AutoTokenizer.from_pretrained(stages[1]).encode("\n")
+    sample = PrmSample("", "What is 7?", ("First 7", "So 7"))
+    for beginning in (None, "<|endoftext|>"):
+        with_bos = tmp_path / str(beginning).strip("<|>")
+        shutil.copytree(stages[1], with_bos)
+        tokenizer = AutoTokenizer.from_pretrained(with_bos)
+        tokenizer.bos_token = beginning
+        tokenizer.save_pretrained(with_bos)
+        names["folder"] = str(with_bos)
+        exec(code[1], names)
+        (expected,) = PrmScorer(str(with_bos)).score([sample])
+        assert names["step_rewards"].tolist() == pytest.approx(expected, abs=1e-5)  # type: ignore[attr-defined]
 
 
 def test_stage_2_needs_the_folder_of_stage_1(
