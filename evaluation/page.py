@@ -11,7 +11,7 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from pure_rlhf.report_page import ELEMENT_SCRIPT, STYLE, embed
+from pure_rlhf.report.page import ELEMENT_SCRIPT, STYLE, embed
 
 MAX_SAMPLED_SHOWN = 4
 """Sampled answers of a problem that the page holds; all are in the files."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
-from pure_rlhf.report_figures import COLORS, empty_figure
+from pure_rlhf.report.figures import COLORS, empty_figure
 
 
 def positions_figure(positions: dict[str, list[int]]) -> go.Figure:

@@ -18,8 +18,8 @@ import plotly.graph_objects as go
 
 from evaluation.prm_figures import positions_figure
 from evaluation.process_bench import SUBSETS
-from pure_rlhf.report_page import page_html
-from pure_rlhf.report_prm import best_of_n_figure
+from pure_rlhf.report.page import page_html
+from pure_rlhf.report.prm import best_of_n_figure
 
 PUBLISHED_FILE = Path(__file__).with_name("published_prm_results.json")
 CLASS_NAMES = {

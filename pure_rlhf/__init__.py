@@ -5,8 +5,10 @@ Reading order is the path of the data:
     config, validation, data          what the user asked for, checked before anything heavy starts
     launcher                          placement groups, actor groups, trainer
     0 workers.rollout_actor, workers.samples_generator     prompt -> n answers (vLLM)
+      algorithm.curriculum            which prompts are trained on, before the PRM is asked
     1 algorithm.step_segmentation     answer tokens -> steps
     2 algorithm.prm_scoring, workers.prm_worker            steps -> step rewards in [-1, 1]
+      algorithm.prm_conventions, prm_models, prm_scorer    the same for PRMs of other families, and without Ray
     2b algorithm.verifiable_reward, workers.verifier_pool  final answer -> {0, 1}
     3 algorithm.credit_assignment     step rewards -> min-form credit (the paper's contribution)
     4 algorithm.advantages            group baseline, KL, returns, separator mask, normalisation
@@ -14,7 +16,8 @@ Reading order is the path of the data:
     5 workers.policy_worker           PPO update (OpenRLHF's) and
     6 workers.weight_sync             the updated weights into the engines
       workers.trainer                 the loop (OpenRLHF's), evaluation, metrics.jsonl, rollouts
-    report                            report.html from a run directory
+    7 algorithm.metrics, algorithm.rollout_metrics, algorithm.alarms, metric_sinks    what is watched, and where it goes
+      run_directory, report           what a run leaves, and the pages made of it
 """
 
 __version__ = "0.1.0"

@@ -20,8 +20,8 @@ from ray.util.placement_group import placement_group
 from pure_rlhf import cpu_host
 from pure_rlhf.config import PureConfig
 from pure_rlhf.progress import follow
-from pure_rlhf.report import write_report
-from pure_rlhf.report_prm import collect_prm_record
+from pure_rlhf.report.prm import collect_prm_record
+from pure_rlhf.report.run import write_report
 from pure_rlhf.run_directory import RunDirectory
 from pure_rlhf.upstream import check_version, undecorated, upstream_args
 from pure_rlhf.validation import Inputs

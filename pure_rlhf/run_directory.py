@@ -6,8 +6,8 @@ alarms.jsonl              one object for each alarm: kind, step, message, good_c
                           back to it, rolled_back_to (its step); absent where none was raised
 rollouts/step_NNNNNN.jsonl  some answers of the step with their steps and rewards
 evaluation.json           {"before": {"pass@1", "n", "ci95"}, "after": {...}}
-prm.json                  how good the PRM was found to be, see report_prm.py; absent where nobody measured it here
-report.html               made from the above (report.py)
+prm.json                  how good the PRM was found to be, see report/prm.py; absent where nobody measured it here
+report.html               made from the above (report/)
 model/                    the trained policy as a Hugging Face folder
 checkpoints/              DeepSpeed checkpoints, for --ckpt.load_enable
 """

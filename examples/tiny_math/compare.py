@@ -28,7 +28,7 @@ from examples.tiny_math.checker import check_steps, is_correct
 from examples.tiny_math.problems import parse_problem
 from examples.tiny_math.progress import Progress
 from examples.tiny_math.tokenizer import END_OF_TEXT
-from pure_rlhf.report_figures import held_out_points
+from pure_rlhf.report.figures import held_out_points
 
 SMOOTHING_STEPS = 5
 COLLAPSE_POINTS = 0.20

@@ -22,8 +22,8 @@ from examples.tiny_math.compare import (
     running_mean,
     steps_to_reach,
 )
-from pure_rlhf.report_figures import COLORS, empty_figure
-from pure_rlhf.report_page import cards_html, page_html
+from pure_rlhf.report.figures import COLORS, empty_figure
+from pure_rlhf.report.page import cards_html, page_html
 
 SETTINGS: tuple[str, ...] = (
     "PRM softmin", "PRM sum", "PRM gamma_decay", "PRMVR softmin", "PRMVR sum", "PRMVR gamma_decay", "VR",

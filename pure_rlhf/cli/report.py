@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pure_rlhf.report import write_report
-from pure_rlhf.report_comparison import write_comparison
+from pure_rlhf.report.comparison import write_comparison
+from pure_rlhf.report.run import write_report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

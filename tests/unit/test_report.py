@@ -13,20 +13,20 @@ from typing import Any
 
 import pytest
 
-from pure_rlhf import report
 from pure_rlhf.algorithm.metrics import METRICS
 from pure_rlhf.algorithm.rollout_metrics import GROUP_ACCURACY_BINS, calibration_bins
 from pure_rlhf.cli.report import main
-from pure_rlhf.report import read_run, write_report
-from pure_rlhf.report_figures import MAX_POINTS, figure_cards, series, thin
-from pure_rlhf.report_maps import MAX_COLUMNS, map_cards
-from pure_rlhf.report_panels import (
+from pure_rlhf.report import run as report
+from pure_rlhf.report.figures import MAX_POINTS, figure_cards, series, thin
+from pure_rlhf.report.maps import MAX_COLUMNS, map_cards
+from pure_rlhf.report.panels import (
     CALIBRATION_RANGES,
     GROUP_ACCURACIES,
     PANELS,
     TIMING_PHASES,
 )
-from pure_rlhf.report_prm import METHOD_COLORS, collect_prm_record
+from pure_rlhf.report.prm import METHOD_COLORS, collect_prm_record
+from pure_rlhf.report.run import read_run, write_report
 from tests.browser import CHROMIUM, browse
 
 HOSTILE_PROMPT = (

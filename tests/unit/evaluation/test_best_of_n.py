@@ -17,7 +17,7 @@ from evaluation.best_of_n import (
 )
 from evaluation.candidates import Candidates
 from evaluation.scoring import majority_correct, resampled_sums, vote_classes
-from pure_rlhf.report_prm import METHOD_COLORS
+from pure_rlhf.report.prm import METHOD_COLORS
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 Reads `config.json`, `metrics.jsonl`, `alarms.jsonl`, `evaluation.json`, `rollouts/` and, where the PRM was trained or
 measured here, `prm.json`. A file that is missing or half-written is named in the page and costs only its part.
-`report_figures.py` and `report_maps.py` draw, `report_prm.py` shows the PRM, `report_page.py` holds the page.
+`figures.py` and `maps.py` draw, `prm.py` shows the PRM, `page.py` holds the page.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pure_rlhf.report_figures import figure_cards
-from pure_rlhf.report_maps import MAP_TITLES, map_cards
-from pure_rlhf.report_page import render_page
-from pure_rlhf.report_panels import PANELS
+from pure_rlhf.report.figures import figure_cards
+from pure_rlhf.report.maps import MAP_TITLES, map_cards
+from pure_rlhf.report.page import render_page
+from pure_rlhf.report.panels import PANELS
 
 MAX_ANSWERS = 2000
 MAX_ANSWER_BYTES = 8_000_000
@@ -30,7 +30,7 @@ class RunRecord:
     config: dict[str, Any] = field(default_factory=dict)
     metrics: list[dict[str, Any]] = field(default_factory=list)  # one row a step, by step
     evaluation: dict[str, dict[str, Any]] = field(default_factory=dict)
-    prm: dict[str, Any] = field(default_factory=dict)  # see report_prm.collect_prm_record
+    prm: dict[str, Any] = field(default_factory=dict)  # see prm.collect_prm_record
     rollouts: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     alarms: list[dict[str, Any]] = field(default_factory=list)  # kind, step, message
     notes: list[str] = field(default_factory=list)

@@ -15,8 +15,8 @@ from typing import Any
 
 from plotly.offline import get_plotlyjs
 
-from pure_rlhf.report_prm import prm_cards, prm_table
-from pure_rlhf.report_reader import READER_SCRIPT, READER_STYLE, reader_html, reader_rows
+from pure_rlhf.report.prm import prm_cards, prm_table
+from pure_rlhf.report.reader import READER_SCRIPT, READER_STYLE, reader_html, reader_rows
 
 _COLUMNS = (
     ("pass@1", "pass@1", "{:.1%}"),
@@ -42,8 +42,8 @@ def render_page(
     """The whole page as one string.
 
     Args:
-        prm: see `report_prm.collect_prm_record`.
-        cards: see `report_figures.figure_cards`; missing: titles of those that the run has no data for.
+        prm: see `prm.collect_prm_record`.
+        cards: see `figures.figure_cards`; missing: titles of those that the run has no data for.
     """
     of_prm = prm_cards(prm)
     main = f"""{_alarms(alarms)}

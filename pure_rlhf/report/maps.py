@@ -11,8 +11,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from pure_rlhf.report_figures import COLORS, empty_figure, mark_alarms, series, whole_steps
-from pure_rlhf.report_panels import CALIBRATION_RANGES, GROUP_ACCURACIES, TIMING_PHASES
+from pure_rlhf.report.figures import COLORS, empty_figure, mark_alarms, series, whole_steps
+from pure_rlhf.report.panels import CALIBRATION_RANGES, GROUP_ACCURACIES, TIMING_PHASES
 
 MAP_TITLES = ("PRM score against verifier", "Accuracy of the groups", "Time per phase")
 MAX_COLUMNS = 120

@@ -15,7 +15,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from pure_rlhf.report_figures import COLORS, empty_figure
+from pure_rlhf.report.figures import COLORS, empty_figure
 
 STAGE_FILE = "prm_evaluation.json"
 REPORT_FILE = "prm_report.json"

@@ -15,7 +15,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from pure_rlhf.algorithm.metrics import METRICS
-from pure_rlhf.report_panels import PANELS, Panel
+from pure_rlhf.report.panels import PANELS, Panel
 
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#000000", "#8a94a3")
 VERDICT_COLORS = {"correct": "#0072b2", "wrong": "#d55e00", "all": "#8a94a3"}

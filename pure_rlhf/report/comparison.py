@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from pure_rlhf.algorithm.metrics import METRICS
-from pure_rlhf.report import RunRecord, read_run, write_page
-from pure_rlhf.report_figures import (
+from pure_rlhf.report.figures import (
     COLORS,
     SMOOTH_FROM_STEPS,
     Point,
@@ -26,7 +25,8 @@ from pure_rlhf.report_figures import (
     held_out_points,
     series,
 )
-from pure_rlhf.report_page import cards_html, notes_html, page_html
+from pure_rlhf.report.page import cards_html, notes_html, page_html
+from pure_rlhf.report.run import RunRecord, read_run, write_page
 
 DASHES = ("solid", "dash", "dot", "dashdot")
 MAX_WINDOW = 10
