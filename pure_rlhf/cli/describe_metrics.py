@@ -38,7 +38,8 @@ comes before two windows have passed. Thresholds are flags, `--alarm.<name>`. Wh
 * `stop`: the same, and the run ends after the step.
 * `rollback`: the same, and policy and optimiser go back to that checkpoint; steps and prompts go on, with
   `--alarm.rollback_factor` times the weight of the process rewards. After `--alarm.max_rollbacks` of them, or without
-  such a checkpoint, the run ends.
+  such a checkpoint, the run ends. Made for PRMVR: with process rewards alone their weight cancels out in the normalised
+  advantages, but for its balance with the KL penalty.
 * `off`: nothing is looked for.
 
 `--alarm.limits 'policy/entropy<0.05' 'timing/step>60'` adds bounds of your own on any metric of the first table (alarm
