@@ -190,7 +190,7 @@ def make_inputs(folder: Path) -> dict[str, str]:
 def test_both_scripts_on_2000_rows_of_prm800k(tmp_path: Path) -> None:
     """Both stages from the shipped scripts in under 20 minutes; the learning rates suit a random small model."""
     environment = os.environ | make_inputs(tmp_path)
-    flags = ["--separator_in_steps", "keep", "--prefixes", "each_step_once"]
+    flags = ["--separator_in_steps", "keep", "--prefixes", "each_step_once", "--skip_bad_rows"]
     flags += [
         "--exclude_problems",
         str(shared_file("math500/test.jsonl.gz")),
@@ -206,6 +206,7 @@ def test_both_scripts_on_2000_rows_of_prm800k(tmp_path: Path) -> None:
         done = subprocess.run(script, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-4000:]
         assert "2000 rows" in done.stdout and "0 rows removed" in done.stdout
+        assert "6 bad rows left out" in done.stdout  # over 2,048 tokens
         environment["MODEL"] = str(output)
         reports.append(json.loads((output / "prm_evaluation.json").read_text()))
         assert (output / "calibration.png").stat().st_size > 5_000
