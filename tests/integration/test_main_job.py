@@ -23,6 +23,9 @@ def test_the_script_gains_twenty_points_and_reuses_its_world(tmp_path: Path) -> 
     evaluation = json.loads((tmp_path / "first/evaluation.json").read_text())
     before, after = evaluation["before"], evaluation["after"]
     assert before["n"] == after["n"] == 500
+    prm = json.loads((tmp_path / "first/prm.json").read_text())
+    assert [stage["name"] for stage in prm["stages"]] == ["prm_stage_1", "prm_equations", "prm"]
+    assert prm["stages"][-1]["f1_wrong_steps"] >= 0.85 and prm["best_of_n"]
     assert 0.2 <= before["pass@1"] <= 0.6
     assert after["pass@1"] - before["pass@1"] >= 0.2
 
