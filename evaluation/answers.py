@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from evaluation.line_file import LineFile
+
 WEIGHTS = ("*.safetensors", "*.bin")
 _SAMPLED_BYTES = 1 << 20
 
@@ -28,11 +30,15 @@ class Answer:
     )
     correct: bool
     extracted: str | None  # None: the text holds no final answer
+    rule: str | None = None  # which accepted it (pure_rlhf/grading/equality.py)
+    vote: int | None = None  # which answers to the problem agree (`VerifierPool.votes`)
     timed_out: bool = False  # the comparison exceeded its time limit, or failed
 
 
 class AnswerFile:
     """The answers of one model to one benchmark in one mode: those that are there, and appending to them.
+
+    `is_outdated` says that they were graded by another version of the rules (`settings["verifier"]`).
 
     Raises:
         ValueError: the file was made with other settings, another model or other problems, or is damaged.
@@ -41,56 +47,48 @@ class AnswerFile:
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         self.path = path
         self.settings = settings
-        self.fingerprint = fingerprint(settings)
+        self.fingerprint = fingerprint({k: v for k, v in settings.items() if k != "verifier"})
         self.answers: dict[str, list[Answer]] = {}
-        self._num_bytes = self._read() if path.exists() else 0
+        self.is_outdated = False
+        header = {"fingerprint": self.fingerprint, "settings": settings}
+        self._lines = LineFile(path, header, self._accept)
 
     def append(self, problem_id: str, answers: list[Answer]) -> None:
         """Write one finished problem; on disk when this returns."""
-        self._write(
-            {
-                "problem": problem_id,
-                "fingerprint": self.fingerprint,
-                "answers": [asdict(answer) for answer in answers],
-            }
-        )
+        row = {
+            "problem": problem_id,
+            "fingerprint": self.fingerprint,
+            "answers": [asdict(answer) for answer in answers],
+        }
+        self._lines.append([row])
         self.answers[problem_id] = answers
 
-    def _write(self, row: dict[str, Any]) -> None:
-        if not self._num_bytes:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.write_bytes(b"")
-        rows = [row]
-        if not self._num_bytes:
-            rows.insert(0, {"fingerprint": self.fingerprint, "settings": self.settings})
-        data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-        with self.path.open("r+b") as file:
-            file.truncate(self._num_bytes)  # a torn line that an earlier run left
-            file.seek(self._num_bytes)
-            file.write(data)
-        self._num_bytes += len(data)
+    def replace(self, answers: dict[str, list[Answer]]) -> None:
+        """Write all answers anew, with the verdicts of today's rules."""
+        unfinished = self.path.with_suffix(".regraded")
+        unfinished.unlink(missing_ok=True)
+        new = AnswerFile(unfinished, self.settings)
+        for problem_id, group in answers.items():
+            new.append(problem_id, group)
+        unfinished.replace(self.path)
+        new.path = new._lines.path = self.path
+        self.answers, self._lines, self.is_outdated = new.answers, new._lines, False
 
-    def _read(self) -> int:
-        """Fill `answers`; returns the length in bytes of what can be kept."""
-        data = self.path.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        for number, line in enumerate(whole.split(b"\n")[:-1], start=1):
-            try:
-                row = json.loads(line)
-                if number == 1:
-                    self._check(row["settings"])
-                elif row["fingerprint"] != self.fingerprint:
-                    raise ValueError(f"{self.path}, line {number}: of a run with other settings")
-                else:
-                    self.answers[row["problem"]] = [Answer(**answer) for answer in row["answers"]]
-            except (json.JSONDecodeError, KeyError, TypeError) as error:
-                raise ValueError(
-                    f"{self.path}, line {number} is damaged ({error}); remove the file"
-                ) from error
-        return len(whole)
+    def _accept(self, number: int, row: Any) -> None:
+        if number == 1:
+            self._check(row["settings"])
+        elif row["fingerprint"] != self.fingerprint:
+            raise ValueError(f"{self.path}, line {number}: of a run with other settings")
+        else:
+            self.answers[row["problem"]] = [Answer(**answer) for answer in row["answers"]]
 
     def _check(self, found: dict[str, Any]) -> None:
-        differing = [key for key in self.settings if found.get(key) != self.settings[key]]
+        differing = [
+            key
+            for key in self.settings
+            if key != "verifier" and found.get(key) != self.settings[key]
+        ]
+        self.is_outdated = found.get("verifier") != self.settings.get("verifier")
         if differing:
             shown = "; ".join(
                 f"{key}: {found.get(key)!r:.80} there, {self.settings[key]!r:.80} now"

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pure_rlhf.algorithm.verifiable_reward import extract_answer, has_answer
 from pure_rlhf.data import load_rows
+from pure_rlhf.grading.final_answer import extract_answer, has_answer, label_fault
 
 AnswerRule = Literal["as_is", "last_box", "after_hashes", "only_item"]
 PROMPT_SUFFIX = "\nPlease reason step by step, and put your final answer within \\boxed{}."
@@ -241,6 +241,9 @@ def _problem(id: str, row: Any, source: Source, where: str) -> Problem:
             )
         question = question.removesuffix(source.question_suffix)
     answer = find_answer(row[source.answer], source.rule)
+    fault = label_fault(answer)
+    if fault:
+        raise ValueError(f"{at}: the answer in column {source.answer!r} {fault}")
     if answer is None or not has_answer(answer):
         raise ValueError(
             f"{at}: column {source.answer!r} holds no answer (rule {source.rule}): {row[source.answer]!r:.120}"
@@ -258,7 +261,7 @@ def find_answer(value: Any, rule: AnswerRule) -> str | None:
         value = value[0] if isinstance(value, list) and len(value) == 1 else None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if not isinstance(value, str | int | float):
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     text = str(value)
     if rule == "last_box":

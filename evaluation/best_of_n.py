@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from evaluation.candidates import Candidates
-from evaluation.scoring import pass_at_k, percentile_interval, resampled_sums, vote_classes
+from evaluation.scoring import pass_at_k, percentile_interval, resampled_sums
 from pure_rlhf.algorithm.credit_assignment import assign_credit
 
 AGGREGATIONS = ("min", "softmin", "mean", "product", "last")
@@ -77,7 +77,7 @@ def _draw_shares(n: int, k: int) -> np.ndarray:
 def expected_majority(
     classes: Sequence[int | None], ks: Sequence[int], rng: np.random.Generator
 ) -> list[float]:
-    """Probability, for each k, that the largest class of k answers is the label's (class 0; see `vote_classes`).
+    """Probability, for each k, that the largest class of k answers is the label's (class 0 of `Candidates.votes`).
 
     Example: classes [0, 1, 1] give 1/3 for k = 1, 1/3 for k = 2 (two ties of three draws), 0 for k = 3.
     """
@@ -126,7 +126,7 @@ def best_of_n(
                     [expected_best_of([aggregate(r, m) for r in answers], problem.correct, k) for k in sizes]
                     for m in AGGREGATIONS
                 ),
-                expected_majority(_votes(problem), sizes, rng),
+                expected_majority(problem.votes, sizes, rng),
                 [pass_at_k(len(problem.correct), sum(problem.correct), k) for k in sizes],
             ]
             for problem, answers in zip(problems, rewards, strict=True)
@@ -155,10 +155,6 @@ def best_of_n(
             if m != majority
         },
     }
-
-
-def _votes(problem: Candidates) -> list[int | None]:
-    return vote_classes(list(zip(problem.extracted, problem.correct, strict=True)))
 
 
 def _value(value: float, resampled: np.ndarray) -> dict[str, Any]:

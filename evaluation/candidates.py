@@ -12,8 +12,9 @@ from typing import Any
 from evaluation.answers import AnswerFile
 from evaluation.benchmarks import BENCHMARKS, ProblemSet, load_problems
 from evaluation.rows import check_rows, is_text, missing_columns, read_rows, short_name
-from pure_rlhf.algorithm.verifiable_reward import extract_answer, has_answer
-from pure_rlhf.workers.verifier_pool import VerifierPool
+from pure_rlhf.grading.equality import VERSION
+from pure_rlhf.grading.final_answer import extract_answer, has_answer
+from pure_rlhf.grading.pool import MAX_TIMEOUT_SECONDS, VerifierPool
 
 FORMS = (
     ("prompt", "answers", "label"),
@@ -34,7 +35,8 @@ class Candidates:
     question: str
     answers: tuple[tuple[str, ...], ...]  # the steps of each
     correct: tuple[bool, ...]
-    extracted: tuple[str | None, ...]  # final answers, for the vote; None: the text holds none
+    # which final answers agree: 0 is the label's, None a text without one (`VerifierPool.votes`)
+    votes: tuple[int | None, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,14 +109,20 @@ def _evaluation_settings(path: Path) -> dict[str, Any] | None:
 def _own_answers(
     path: Path, settings: dict[str, Any], problem_files: Sequence[str], data_dir: Path | None
 ) -> list[Candidates]:
-    answers = AnswerFile(path, settings).answers
+    file = AnswerFile(path, settings | {"verifier": VERSION})
+    if file.is_outdated:
+        raise ValueError(
+            f"{path} was graded with other rules (version {settings.get('verifier', 1)}, now {VERSION}); run the "
+            "evaluation's command again: it grades the answers that are there again"
+        )
+    answers = file.answers
     problem_set = _answered_problems(path, settings, problem_files, data_dir)
     problems = [
         Candidates(
             question=problem.question,
             answers=tuple(split_text(answer.text) for answer in answers[problem.id]),
             correct=tuple(answer.correct for answer in answers[problem.id]),
-            extracted=tuple(answer.extracted for answer in answers[problem.id]),
+            votes=tuple(answer.vote for answer in answers[problem.id]),
         )
         for problem in problem_set.problems
         if problem.id in answers
@@ -170,9 +178,16 @@ def _foreign_answers(rows: list[Any], source: str) -> tuple[list[Candidates], st
     else:
         correct = [[bool(value) for value in row[verdict]] for row in rows]
         judge = f"the file's ({'is_correct' if paired else verdict})"
+    extracted = [
+        [extract_answer(_text(answer), "evaluation") for answer in row[answers]] for row in rows
+    ]
+    with VerifierPool(VERIFIER_WORKERS, batch_timeout_seconds=MAX_TIMEOUT_SECONDS) as verifier:
+        votes = verifier.votes(
+            [list(zip(*pair, strict=True)) for pair in zip(extracted, correct, strict=True)]
+        )
     problems = [
-        _candidates(row[question], row[answers], verdicts)
-        for row, verdicts in zip(rows, correct, strict=True)
+        _candidates(row[question], row[answers], verdicts, votes_of_row)
+        for row, verdicts, votes_of_row in zip(rows, correct, votes, strict=True)
     ]
     return problems, judge
 
@@ -210,13 +225,16 @@ def _row_problem(row: Any, columns: Sequence[str]) -> str | None:
 
 
 def _candidates(
-    question: str, answers: Sequence[str | list[str]], correct: Sequence[bool]
+    question: str,
+    answers: Sequence[str | list[str]],
+    correct: Sequence[bool],
+    votes: Sequence[int | None],
 ) -> Candidates:
     return Candidates(
         question=question,
         answers=tuple(split_text(a) if isinstance(a, str) else tuple(a) for a in answers),
         correct=tuple(correct),
-        extracted=tuple(extract_answer(_text(answer), "evaluation") for answer in answers),
+        votes=tuple(votes),
     )
 
 
@@ -227,7 +245,7 @@ def _text(answer: str | list[str]) -> str:
 def _grade(rows: list[dict[str, Any]]) -> list[list[bool]]:
     texts = [_text(answer) for row in rows for answer in row["answers"]]
     golds = [str(row["answer"]) for row in rows for _ in row["answers"]]
-    with VerifierPool(VERIFIER_WORKERS) as verifier:
+    with VerifierPool(VERIFIER_WORKERS, batch_timeout_seconds=MAX_TIMEOUT_SECONDS) as verifier:
         results = iter(verifier.grade_batch(texts, golds, "evaluation"))
     correct = (result is not None and result.correct for result in results)
     return [[next(correct) for _ in row["answers"]] for row in rows]

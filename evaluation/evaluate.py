@@ -29,7 +29,7 @@ from evaluation.models import Model
 from evaluation.plan import EvaluationSettings, Plan, Task, prepare
 from pure_rlhf.config import ConfigError
 from pure_rlhf.data import prompt_renderer
-from pure_rlhf.workers.verifier_pool import VerifierPool
+from pure_rlhf.grading.pool import MAX_TIMEOUT_SECONDS, VerifierPool
 
 EXIT_ENGINE_DIED = 1
 EXIT_BAD_SETTINGS = 2
@@ -40,7 +40,14 @@ Asked = tuple[Task, Problem]  # one problem in one mode, of one model
 def answer_and_grade(plan: Plan, settings: EvaluationSettings) -> list[EngineTime]:
     """Answer what is not on disk yet, model by model; returns how the engines spent their time."""
     times: list[EngineTime] = []
-    with VerifierPool(settings.verifier_workers, settings.verifier_timeout) as verifier:
+    with VerifierPool(
+        settings.verifier_workers,
+        settings.verifier_timeout,
+        batch_timeout_seconds=MAX_TIMEOUT_SECONDS,
+    ) as verifier:
+        for task in plan.tasks:
+            if task.file.is_outdated:
+                _grade_again(task, verifier)
         for model in plan.models:
             tasks = [task for task in plan.tasks if task.model is model]
             chosen = [
@@ -52,6 +59,56 @@ def answer_and_grade(plan: Plan, settings: EvaluationSettings) -> list[EngineTim
                 if missing:
                     times += _answer_with(model, missing, settings, verifier, bar)
     return times
+
+
+def _grade_again(task: Task, verifier: VerifierPool) -> None:
+    """Answers that were graded by an earlier version of the rules."""
+    problems = [p for p in task.problem_set.problems if p.id in task.file.answers]
+    groups = [task.file.answers[problem.id] for problem in problems]
+    rows = [
+        (p.answer, answer) for p, group in zip(problems, groups, strict=True) for answer in group
+    ]
+    graded = _grade(rows, [len(group) for group in groups], verifier)
+    changed = sum(
+        new.correct != old.correct
+        for group, olds in zip(graded, groups, strict=True)
+        for new, old in zip(group, olds, strict=True)
+    )
+    task.file.replace({p.id: group for p, group in zip(problems, graded, strict=True)})
+    print(f"{task.file.path}: graded again with today's rules; {changed} of {len(rows)} changed.")
+
+
+def _grade(
+    rows: list[tuple[str, Answer]], sizes: list[int], verifier: VerifierPool
+) -> list[list[Answer]]:
+    """(label, answer) of several problems with their verdicts, rules and votes; `sizes` are answers a problem."""
+    verdicts = iter(
+        verifier.grade_batch(
+            [answer.text for _, answer in rows], [label for label, _ in rows], "evaluation"
+        )
+    )
+    answers = iter(answer for _, answer in rows)
+    groups: list[list[Answer]] = []
+    for size in sizes:
+        group = []
+        for _ in range(size):
+            verdict = next(verdicts)
+            assert verdict is not None, "every problem of a benchmark has an answer"
+            group.append(
+                replace(
+                    next(answers),
+                    correct=verdict.correct,
+                    extracted=verdict.extracted,
+                    rule=verdict.rule,
+                    timed_out=verdict.timed_out or verdict.failed,
+                )
+            )
+        groups.append(group)
+    votes = verifier.votes([[(a.extracted, a.correct) for a in group] for group in groups])
+    return [
+        [replace(a, vote=vote) for a, vote in zip(group, group_votes, strict=True)]
+        for group, group_votes in zip(groups, votes, strict=True)
+    ]
 
 
 def _answer_with(
@@ -124,28 +181,21 @@ def _grade_and_write(
 ) -> None:
     """Grade finished problems together, then append each to its file."""
     rows = [
-        (missing[index][1].answer, completion) for index, group in batch for completion in group
-    ]
-    verdicts = iter(
-        verifier.grade_batch(
-            [completion.text for _, completion in rows], [gold for gold, _ in rows], "evaluation"
+        (
+            missing[index][1].answer,
+            Answer(
+                text=completion.text,
+                num_tokens=completion.num_tokens,
+                truncated=completion.truncated,
+                correct=False,
+                extracted=None,
+            ),
         )
-    )
-    for index, group in batch:
-        answers = []
-        for completion in group:
-            verdict = next(verdicts)
-            assert verdict is not None, "every problem of a benchmark has an answer"
-            answers.append(
-                Answer(
-                    text=completion.text,
-                    num_tokens=completion.num_tokens,
-                    truncated=completion.truncated,
-                    correct=verdict.correct,
-                    extracted=verdict.extracted,
-                    timed_out=verdict.timed_out or verdict.failed,
-                )
-            )
+        for index, group in batch
+        for completion in group
+    ]
+    graded = _grade(rows, [len(group) for _, group in batch], verifier)
+    for (index, _), answers in zip(batch, graded, strict=True):
         task, problem = missing[index]
         task.file.append(problem.id, answers)
         bar.update()

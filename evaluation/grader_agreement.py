@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import tyro
 
 from pure_rlhf.data import load_rows
-from pure_rlhf.workers.verifier_pool import VerifierPool
+from pure_rlhf.grading.pool import MAX_TIMEOUT_SECONDS, VerifierPool
 
 COLUMNS = ("prediction_text", "gold", "truth", "variant", "qwen_correct", "math_verify_correct")
 
@@ -45,7 +45,9 @@ def agreement(pairs: list[dict[str, Any]], verdicts: list[bool]) -> dict[str, tu
     return {kind: (counts[kind], totals[kind]) for kind in sorted(totals)}
 
 
-def measure(pairs_file: str, *, num_answers: int, workers: int, timeout: float) -> None:
+def measure(
+    pairs_file: str, *, num_answers: int, workers: int, timeout: float, strict: bool
+) -> None:
     """Grade all pairs, print the figures; then time `num_answers` of their texts.
 
     Raises:
@@ -55,7 +57,9 @@ def measure(pairs_file: str, *, num_answers: int, workers: int, timeout: float) 
     missing = [key for key in COLUMNS if any(key not in pair for pair in pairs)]
     if missing:
         raise ValueError(f"{pairs_file} has rows without {', '.join(missing)}")
-    with VerifierPool(workers, timeout) as pool:
+    with VerifierPool(
+        workers, timeout, batch_timeout_seconds=MAX_TIMEOUT_SECONDS, strict=strict
+    ) as pool:
         texts = [pair["prediction_text"] for pair in pairs]
         golds = [str(pair["gold"]) for pair in pairs]
         results = pool.grade_batch(texts, golds, "evaluation")
@@ -81,6 +85,7 @@ def main(
     num_answers: int = 10_000,
     workers: int = min(os.cpu_count() or 1, 16),
     timeout: float = 10.0,
+    strict: bool = False,
 ) -> None:
     """Print the agreement with the verdicts of a pairs file, and the time that grading takes.
 
@@ -89,9 +94,16 @@ def main(
         num_answers: Answers that are timed; 0: none.
         workers: Grading processes.
         timeout: Seconds that one comparison may take.
+        strict: Without the rules that accept what is not exactly the label.
     """
     try:
-        measure(pairs_file, num_answers=num_answers, workers=workers, timeout=timeout)
+        measure(
+            pairs_file,
+            num_answers=num_answers,
+            workers=workers,
+            timeout=timeout,
+            strict=strict,
+        )
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from error

@@ -15,6 +15,8 @@ from evaluation.benchmarks import FIVE, ProblemSet, load_problems
 from evaluation.engine import visible_gpus
 from evaluation.models import Model, check_model, display_names
 from pure_rlhf.config import DEFAULT_INPUT_TEMPLATE, ConfigError
+from pure_rlhf.grading.equality import VERSION
+from pure_rlhf.grading.pool import MAX_TIMEOUT_SECONDS
 
 ANSWERS = "answers"
 Mode = Literal["greedy", "sampled"]
@@ -155,7 +157,8 @@ def _check_values(settings: EvaluationSettings) -> list[str]:
         ("num_engines", settings.num_engines, settings.num_engines >= 0, "must be 0 or more"),
         ("num_engines", settings.num_engines, settings.num_engines <= num_gpus, f"this host has {num_gpus} GPUs"),
         ("verifier_workers", settings.verifier_workers, settings.verifier_workers >= 1, "must be at least 1"),
-        ("verifier_timeout", settings.verifier_timeout, settings.verifier_timeout > 0, "must be > 0"),
+        ("verifier_timeout", settings.verifier_timeout, 0 < settings.verifier_timeout <= MAX_TIMEOUT_SECONDS,
+         f"must be > 0 and <= {MAX_TIMEOUT_SECONDS:g}"),
     ]  # fmt: skip
     return [f"--{flag} {value!r}: {rule}" for flag, value, good, rule in rules if not good]
 
@@ -168,6 +171,7 @@ def _provenance(
         "weights": weights_digest(model.source),
         "benchmark": problem_set.name,
         "problems": problem_set.digest(),
+        "verifier": VERSION,
         "mode": mode,
         "max_new_tokens": settings.max_new_tokens,
         "input_template": settings.input_template,

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
+from evaluation.line_file import LineFile
 from pure_rlhf.algorithm.prm_conventions import PrmSample
 
 SAMPLES_AT_A_TIME = 128
@@ -37,43 +38,22 @@ class ScoreFile:
         self.path = path
         self.identity = identity
         self.rewards: dict[str, list[float]] = {}
-        self._num_bytes = self._read() if path.exists() else 0
+        self._lines = LineFile(path, {"identity": identity}, self._accept)
 
     def append(self, samples: Iterable[PrmSample], rewards: Iterable[list[float]]) -> None:
         """Write the rewards of some answers; on disk when this returns."""
         new = {sample_key(s): r for s, r in zip(samples, rewards, strict=True)}
-        rows: list[dict[str, Any]] = [{"sample": key, "rewards": r} for key, r in new.items()]
-        if not self._num_bytes:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.touch()
-            rows.insert(0, {"identity": self.identity})
-        data = "".join(json.dumps(row) + "\n" for row in rows).encode()
-        with self.path.open("r+b") as file:
-            file.truncate(self._num_bytes)  # a torn line that an earlier run left
-            file.seek(self._num_bytes)
-            file.write(data)
-        self._num_bytes += len(data)
+        self._lines.append([{"sample": key, "rewards": r} for key, r in new.items()])
         self.rewards |= new
 
-    def _read(self) -> int:
-        """Fill `rewards`; returns the length in bytes of what can be kept."""
-        data = self.path.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        for number, line in enumerate(whole.split(b"\n")[:-1], start=1):
-            try:
-                row = json.loads(line)
-                if number > 1:
-                    self.rewards[row["sample"]] = row["rewards"]
-                elif row["identity"] != self.identity:
-                    raise ValueError(
-                        f"{self.path} holds scores of another PRM ({row['identity']}, now {self.identity}); "
-                        "give another --output_dir"
-                    )
-            except (json.JSONDecodeError, KeyError, TypeError) as error:
-                raise ValueError(
-                    f"{self.path}, line {number} is damaged ({error}); remove the file"
-                ) from error
-        return len(whole)
+    def _accept(self, number: int, row: Any) -> None:
+        if number > 1:
+            self.rewards[row["sample"]] = row["rewards"]
+        elif row["identity"] != self.identity:
+            raise ValueError(
+                f"{self.path} holds scores of another PRM ({row['identity']}, now {self.identity}); "
+                "give another --output_dir"
+            )
 
 
 def sample_key(sample: PrmSample) -> str:

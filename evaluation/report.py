@@ -46,7 +46,7 @@ def summarise(groups: Groups, mode: str) -> dict[str, Any]:
     n = len(groups[0])
     ks = [k for k in (1, 2, 4, 8, 16, 32, 64, 128, 256) if k < n] + [n]
     counts = [sum(answer.correct for answer in group) for group in groups]
-    majorities = [majority_correct([(a.extracted, a.correct) for a in group]) for group in groups]
+    majorities = [majority_correct([answer.vote for answer in group]) for group in groups]
     return summary | {
         "interval": bootstrap_interval([scores]),
         "num_samples": n,

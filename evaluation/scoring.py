@@ -13,8 +13,6 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import binomtest, bootstrap, permutation_test
 
-from pure_rlhf.algorithm.verifiable_reward import quick_verdict
-
 CONFIDENCE = 0.95
 NUM_RESAMPLES = 9999
 _BATCH = 250  # resamples at a time: 5,000 problems then take 10 MB
@@ -30,40 +28,16 @@ def pass_at_k(num_answers: int, num_correct: int, k: int) -> float:
     return 1.0 - math.comb(num_answers - num_correct, k) / math.comb(num_answers, k)
 
 
-def vote_classes(answers: Sequence[tuple[str | None, bool]]) -> list[int | None]:
-    """Which answers agree: 0 for those that equal the label, from 1 on for wrong ones, None for a text without one.
+def majority_correct(votes: Sequence[int | None]) -> bool:
+    """maj@n: whether the class of answers that most texts give is the label's, which is 0 (`VerifierPool.votes`).
 
-    Answers that equal the label are one class; wrong ones are equal where notation says so (`1/2`, `0.5`).
+    Texts without an answer (None) do not vote; of classes of equal size the one that appeared first wins.
 
-    Example: `vote_classes([("1", False), ("2", True), ("2.0", True), (None, False)])` is `[1, 0, 0, None]`.
-    """
-    numbers: dict[str, int] = {}  # wrong answer -> its class
-    firsts: list[str] = []  # of each class of wrong answers
-    for extracted, correct in answers:
-        if extracted is None or correct or extracted in numbers:
-            continue
-        equal = (i for i, first in enumerate(firsts) if quick_verdict(extracted, first))
-        index = next(equal, len(firsts))
-        if index == len(firsts):
-            firsts.append(extracted)
-        numbers[extracted] = index + 1
-    return [
-        None if extracted is None else 0 if correct else numbers[extracted]
-        for extracted, correct in answers
-    ]
-
-
-def majority_correct(answers: Sequence[tuple[str | None, bool]]) -> bool:
-    """maj@n: whether the answer that most texts give is correct; `answers` are (extracted, verdict) pairs.
-
-    Answers are equal as `vote_classes` says. Texts without an answer do not vote; of classes of equal size the one
-    that appeared first wins.
-
-    Example: `majority_correct([("1", False), ("2", True), ("2.0", True)])` is True.
+    Example: `majority_correct([1, 0, 0, None])` is True.
     """
     # a Counter keeps the order of appearance
-    votes = Counter(vote for vote in vote_classes(answers) if vote is not None)
-    return bool(votes) and votes.most_common(1)[0][0] == 0
+    counts = Counter(vote for vote in votes if vote is not None)
+    return bool(counts) and counts.most_common(1)[0][0] == 0
 
 
 def wilson_interval(num_correct: int, num_problems: int) -> Interval:

@@ -263,6 +263,16 @@ class AlarmConfig(AlarmThresholds):
 
 
 @dataclass(frozen=True, kw_only=True)
+class VerifierConfig:
+    """How final answers are graded (docs/verifier.md)."""
+
+    strict: bool = False
+    """Accept no answer by rounding, as a percentage, or without the label's unit or base."""
+    batch_timeout: float = 30.0
+    """Seconds that grading the answers of a step may take; those not graded then count as wrong (and are counted)."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PureConfig:
     """Train a language model with PURE: process rewards in min-form, verifiable rewards, or both."""
 
@@ -345,6 +355,7 @@ class PureConfig:
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     alarm: AlarmConfig = field(default_factory=AlarmConfig)
     curriculum: CurriculumSettings = field(default_factory=CurriculumSettings)
+    verifier: VerifierConfig = field(default_factory=VerifierConfig)
 
     @property
     def uses_prm(self) -> bool:

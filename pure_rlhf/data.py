@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pure_rlhf.algorithm.verifiable_reward import has_answer
+from pure_rlhf.grading.final_answer import has_answer, label_fault
 
 LOCAL_SUFFIXES = (".json", ".jsonl", ".parquet", ".json.gz", ".jsonl.gz")
 
@@ -113,6 +113,9 @@ def _check_row(row: Any, where: str, input_key: str, label_key: str) -> None:
             f"{where} has no column {' and '.join(map(repr, missing))}; its columns are "
             f"{', '.join(map(repr, row))}: name the right ones with --data.input_key and --data.label_key"
         )
+    fault = label_fault(row[label_key])
+    if fault:
+        raise ValueError(f"{where}: column {label_key!r} {fault}")
     if not isinstance(row[input_key], str) or not row[input_key].strip():
         raise ValueError(
             f"{where}: column {input_key!r} must be a non-empty text, got {row[input_key]!r}"

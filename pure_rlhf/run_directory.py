@@ -33,7 +33,7 @@ PACKAGES = (
     "ray",
     "deepspeed",
     "flash-attn",
-    "math-verify",
+    "mpmath",
 )
 
 

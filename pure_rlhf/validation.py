@@ -22,6 +22,7 @@ from pure_rlhf.algorithm.prm_conventions import PrmConvention, PureConvention
 from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
 from pure_rlhf.config import ConfigError, PureConfig
 from pure_rlhf.data import PromptSet, load_prompts, prompt_renderer
+from pure_rlhf.grading.pool import MAX_TIMEOUT_SECONDS
 from pure_rlhf.metric_sinks import find_mlflow_problems
 from pure_rlhf.prm_scorer import VLLM_CONVENTIONS, load_convention
 from pure_rlhf.run_directory import RunDirectory
@@ -140,11 +141,19 @@ def _check_positive(c: PureConfig) -> Iterator[str]:
         "--vllm.sync_bucket_mb": (c.vllm.sync_bucket_mb, "use for example 512"),
         "--reward.max_tokens_per_batch": (c.reward.max_tokens_per_batch, "use for example 16384"),
         "--verifier_workers": (c.verifier_workers, "grading needs a process"),
-        "--verifier_timeout": (c.verifier_timeout, "use for example 10"),
     }
     for flag, (value, remedy) in remedies.items():
         if not value > 0:
             yield f"{flag} {value}: must be > 0; {remedy}"
+    limits = {
+        "--verifier_timeout": (c.verifier_timeout, 10),
+        "--verifier.batch_timeout": (c.verifier.batch_timeout, 30),
+    }
+    for flag, (value, example) in limits.items():
+        if not 0 < value <= MAX_TIMEOUT_SECONDS:
+            yield (
+                f"{flag} {value}: must be > 0 and at most {MAX_TIMEOUT_SECONDS:g} seconds; use for example {example}"
+            )
 
 
 def _check_alarms(c: PureConfig) -> Iterator[str]:

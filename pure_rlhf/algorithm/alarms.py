@@ -43,6 +43,9 @@ class AlarmThresholds:
     Few verified answers make a noisy accuracy; 4, not 2, because the best window is chosen after the fact."""
     accuracy_collapse: float = 0.3
     """accuracy_collapse: fall of the verified accuracy from its best, in [0, 1], whatever the process return does."""
+    rule_share_rise: float = 0.2
+    """verifier_hole: rise of one rule's share of the accepted answers, in [0, 1], while the accuracy by all other rules
+    does not rise."""
     kl_reference: float = 0.3
     """kl: KL to the reference in nats per token."""
     clip_ratio: float = 0.3
@@ -220,6 +223,29 @@ def _accuracy_collapse(history: Sequence[Row], t: AlarmThresholds) -> str | None
     return None if fall is None else fall[1]
 
 
+RULE_SHARE = "reward/accepted_by_"
+PLAIN_RULES = {RULE_SHARE + "written", RULE_SHARE + "number"}
+"""What honest answers are accepted by first of all; a policy that comes to write the label as it is finds no hole."""
+
+
+def _verifier_hole(history: Sequence[Row], t: AlarmThresholds) -> str | None:
+    accuracy = _first_and_last(history, ACCURACY, t.window)
+    if accuracy[0] is None:
+        return None
+    keys = {key for key in history[-1] if key.startswith(RULE_SHARE)} - PLAIN_RULES
+    for key in sorted(keys):
+        share = _first_and_last(history, key, t.window)
+        if share[0] is None or share[1] - share[0] < t.rule_share_rise:
+            continue
+        then, now = (a * (1 - s) for a, s in zip(accuracy, share, strict=True))
+        if now <= then:
+            return (
+                f"the rule {key.removeprefix(RULE_SHARE)} accepts {share[1]:.0%} of the right answers, at first "
+                f"{share[0]:.0%}; the accuracy by all other rules went from {then:.0%} to {now:.0%}: read such answers"
+            )
+    return None
+
+
 DETECTORS = (
     Detector(
         "only_thinking",
@@ -244,6 +270,10 @@ DETECTORS = (
         "accuracy_collapse", _accuracy_collapse,
         "the verified accuracy is `accuracy_collapse` and `accuracy_z` standard errors below its best "
         "window"),
+    Detector(
+        "verifier_hole", _verifier_hole,
+        "one rule's share of the accepted answers rose by `rule_share_rise` since the first window "
+        "(other than written and number), and the accuracy by all other rules did not"),
     Detector(
         "kl",
         _at_least("policy/kl_reference", "kl_reference", "KL to the reference is {:.2f} nats per token"),

@@ -43,6 +43,10 @@ _DECLARED = [
     Metric("reward/verifiable_accuracy", "sample", "0 to 1",
            "share of correct final answers, over answers to prompts with a known answer "
            "(the mean avg@n of their prompts)", "falls"),
+    Metric("reward/accepted_by_<name>", "sample", "0 to 1",
+           "share of the correct final answers that this rule of the verifier accepted "
+           "(docs/verifier.md), over the answers graded in the step",
+           "rises while the accuracy by the other rules does not: a hole in the verifier"),
     Metric("reward/answered_frac", "sample", "0 to 1",
            "share of answers whose prompt has a known answer",
            "0 in mode VR or PRMVR: nothing can be verified"),
@@ -165,6 +169,8 @@ _DECLARED = [
            "prompts longer than the limit, over the whole file", "many"),
     Metric("verifier/timeouts", "last", "answers",
            "comparisons killed at the time limit", "more than a few"),
+    Metric("verifier/past_deadline", "last", "answers",
+           "comparisons not done at the limit of the whole batch", "not 0"),
     Metric("verifier/failures", "last", "answers",
            "comparisons that ended in an error", "more than a few"),
     Metric("timing/generation", "last", "s", "sampling the answers", "grows with the length"),

@@ -69,6 +69,7 @@ function answerCard(answer) {
   const verdict = !known ? ['unknown', 'no known answer'] :
     answer.verifiable_reward === 1 ? ['correct', 'correct'] : ['wrong', 'wrong'];
   top.append(element('span', 'badge ' + verdict[0], verdict[1]));
+  if (answer.accepted_by) top.append(element('span', '', 'accepted by rule: ' + answer.accepted_by));
   if (answer.truncated) top.append(element('span', 'badge unknown', 'cut by the limit'));
   if (answer.answer !== null && answer.answer !== undefined) top.append(element('span', '', 'label: ' + answer.answer));
   if (answer.group !== null && answer.group !== undefined) top.append(element('span', '', 'prompt ' + answer.group));

@@ -24,10 +24,10 @@ from pure_rlhf.algorithm.advantages import compute_advantages
 from pure_rlhf.algorithm.batching import plan_batches
 from pure_rlhf.algorithm.rollout_metrics import rollout_metrics
 from pure_rlhf.algorithm.step_segmentation import split_steps
+from pure_rlhf.grading.pool import VerifierPool, rule_of_code, verdict_code
 from pure_rlhf.types import Advantages, AdvantageSettings, StepSpans
 from pure_rlhf.workers.prm_reader import PrmReader
 from pure_rlhf.workers.samples_generator import answer_texts
-from pure_rlhf.workers.verifier_pool import VerifierPool
 
 
 class PureExperienceMaker(RemoteExperienceMaker):
@@ -82,7 +82,9 @@ class PureExperienceMaker(RemoteExperienceMaker):
             with self._timed("timing/score_prm"):
                 step_rewards_BS = self._finish_scoring(scoring, steps)
             with self._timed("timing/verify"):
-                verifiable_reward_B = grading.result()
+                verdict_code_B = grading.result()
+        verifiable_reward_B = (verdict_code_B > 0).float()
+        verifiable_reward_B[verdict_code_B.isnan()] = math.nan
         with self._timed("timing/advantages"):
             advantages = compute_advantages(  # 3 credit and 4 advantages
                 dataclasses.replace(
@@ -103,6 +105,7 @@ class PureExperienceMaker(RemoteExperienceMaker):
                 steps,
                 step_rewards_BS,
                 verifiable_reward_B,
+                verdict_code_B,
                 advantages,
                 texts,
             )
@@ -110,11 +113,12 @@ class PureExperienceMaker(RemoteExperienceMaker):
         return experiences
 
     def _grade(self, batch: Experience, texts: list[str]) -> Tensor:
-        """1 for a right answer, 0 for a wrong one, NaN where none is known; a curriculum has graded them already."""
+        """The `verdict_code` of each answer; a curriculum has graded them already."""
         if batch.scores is not None:
             return batch.scores.float()
-        grades = self.verifier.grade_batch(texts, batch.labels)
-        return torch.tensor([math.nan if g is None else float(g.correct) for g in grades])
+        return torch.tensor(
+            [verdict_code(g) for g in self.verifier.grade_batch(texts, batch.labels)]
+        )
 
     def _start_scoring(
         self, batch: Experience, steps: StepSpans
@@ -163,6 +167,7 @@ class PureExperienceMaker(RemoteExperienceMaker):
         steps: StepSpans,
         step_rewards_BS: Tensor | None,
         verifiable_reward_B: Tensor,
+        verdict_code_B: Tensor,
         advantages: Advantages,
         texts: list[str],
     ) -> None:
@@ -208,6 +213,7 @@ class PureExperienceMaker(RemoteExperienceMaker):
                         float(advantages.advantages_BA[i, a : b + 1].mean()) for a, b in bounds
                     ],
                     "verifiable_reward": None if math.isnan(verdict) else int(verdict),
+                    "accepted_by": rule_of_code(float(verdict_code_B[i])),
                     "truncated": bool(batch.truncated[i]),
                 }
             )

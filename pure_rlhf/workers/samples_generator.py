@@ -19,8 +19,8 @@ from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
 
 from pure_rlhf.algorithm.curriculum import curriculum_metrics, select_groups
 from pure_rlhf.data import PromptRecord
+from pure_rlhf.grading.pool import VerifierPool, verdict_code
 from pure_rlhf.workers.rollout_actor import Completion
-from pure_rlhf.workers.verifier_pool import VerifierPool
 
 
 def collate_prompts(rows: list[PromptRecord]) -> tuple[list, list, list, list]:
@@ -34,6 +34,11 @@ def answer_texts(batch: Experience, tokenizer: Any) -> list[str]:
         row[1:][mask.bool()] for row, mask in zip(batch.sequences, batch.action_mask, strict=True)
     ]
     return tokenizer.batch_decode(answers, skip_special_tokens=True)
+
+
+def _accuracy(codes_N: torch.Tensor) -> float:
+    """Share of correct answers from their verdict codes; NaN where no answer is known."""
+    return (codes_N > 0).float().masked_fill(codes_N.isnan(), math.nan).mean().item()
 
 
 class PureSamplesGenerator(SamplesGenerator):
@@ -114,13 +119,13 @@ class PureSamplesGenerator(SamplesGenerator):
         return prompts[:count]
 
     def _grade(self, groups: list[list[Experience]]) -> list[float]:
-        """Accuracy of each group, NaN where no answer is known; every `Experience` keeps its verdict as `scores`."""
+        """Accuracy of each group, NaN where no answer is known; `scores` of an `Experience` is its `verdict_code`."""
         answers = [answer for group in groups for answer in group]
         texts = [text for answer in answers for text in answer_texts(answer, self.tokenizer)]
         grades = self.verifier.grade_batch(texts, [answer.labels[0] for answer in answers])
         for answer, grade in zip(answers, grades, strict=True):
-            answer.scores = torch.tensor([math.nan if grade is None else float(grade.correct)])
-        return [torch.cat([answer.scores for answer in group]).mean().item() for group in groups]
+            answer.scores = torch.tensor([verdict_code(grade)])
+        return [_accuracy(torch.cat([answer.scores for answer in group])) for group in groups]
 
     def generate(self, prompts: list[PromptRecord], temperature: float) -> list[Completion]:
         """One answer to each prompt, in their order (for evaluation)."""

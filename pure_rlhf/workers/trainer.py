@@ -26,6 +26,7 @@ from pure_rlhf.algorithm.rollout_metrics import timing_per_kilotoken
 from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
 from pure_rlhf.config import PureConfig
 from pure_rlhf.data import PromptRecord
+from pure_rlhf.grading.pool import VerifierPool
 from pure_rlhf.metric_sinks import MlflowMetrics, RayMetrics
 from pure_rlhf.run_directory import RunDirectory
 from pure_rlhf.upstream import SELECTION_METRIC, undecorated
@@ -33,7 +34,6 @@ from pure_rlhf.validation import Inputs
 from pure_rlhf.workers.experience_maker import PureExperienceMaker
 from pure_rlhf.workers.prm_reader import PrmReader
 from pure_rlhf.workers.samples_generator import PureSamplesGenerator, collate_prompts
-from pure_rlhf.workers.verifier_pool import VerifierPool
 
 # Upstream's names of what its update reports -> ours (algorithm/metrics.py declares them).
 STATUS_KEYS = {
@@ -76,7 +76,12 @@ class PureTrainer(undecorated(PPOTrainer)):
         # upstream only asks whether there is one
         self.eval_dataloader = self.held_out or self.selection
         self.generate_kwargs: dict[str, Any] = {}
-        self.verifier = VerifierPool(config.verifier_workers, config.verifier_timeout)
+        self.verifier = VerifierPool(
+            config.verifier_workers,
+            config.verifier_timeout,
+            batch_timeout_seconds=config.verifier.batch_timeout,
+            strict=config.verifier.strict,
+        )
         self.samples_generator = PureSamplesGenerator(
             strategy,
             self.prompts_dataloader,

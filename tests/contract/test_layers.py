@@ -1,4 +1,4 @@
-"""Imports point one way: cli -> launcher -> workers -> algorithm -> types; only some files may import openrlhf."""
+"""Imports point one way: cli -> launcher -> workers -> algorithm, grading -> types; only some may import openrlhf."""
 
 from __future__ import annotations
 
@@ -34,15 +34,21 @@ def test_only_the_seams_import_openrlhf() -> None:
 
 
 def test_algorithm_imports_torch_and_the_standard_library_only() -> None:
-    allowed = set(sys.stdlib_module_names) | {
-        "torch",
-        "pure_rlhf",
-        "math_verify",
-        "latex2sympy2_extended",
-        "sympy",
-    }
+    allowed = set(sys.stdlib_module_names) | {"torch", "pure_rlhf"}
     for path in (PACKAGE / "algorithm").glob("*.py"):
         assert imported_roots(path) <= allowed, path.name
+
+
+def test_grading_imports_neither_torch_nor_the_rest_of_the_package() -> None:
+    allowed = set(sys.stdlib_module_names) | {"mpmath", "pebble", "pure_rlhf"}
+    for path in (PACKAGE / "grading").glob("*.py"):
+        assert imported_roots(path) <= allowed, path.name
+        own = {
+            node.module
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pure_rlhf")
+        }
+        assert all(module.startswith("pure_rlhf.grading.") for module in own if module), path.name
 
 
 def test_importing_the_algorithm_and_the_command_line_loads_nothing_heavy() -> None:

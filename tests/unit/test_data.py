@@ -48,6 +48,26 @@ def test_unanswered(tmp_path: Path, absent: object) -> None:
     assert [record.answer for record in load(path).records] == [None, "3"]
 
 
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        (["1", "2"], "is a list; a label is one text or number"),
+        ({"a": 1}, "is a dict"),
+        (True, "is a bool"),
+        (float("nan"), "is nan"),
+        ("$\\,$", "holds nothing but signs and spaces"),
+    ],
+)
+def test_a_label_that_no_answer_can_meet_names_its_row(
+    tmp_path: Path, label: object, said: str
+) -> None:
+    path = tmp_path / "a.jsonl"
+    rows = [{"question": "q", "answer": "1"}, {"question": "r", "answer": label}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(ValueError, match=rf"a.jsonl, row 2: column 'answer' .*{said}"):
+        load(path)
+
+
 def test_json_array_and_gzip(tmp_path: Path) -> None:
     rows = [{"question": "q", "answer": "1"}, {"question": "r", "answer": "2"}]
     path = tmp_path / "a.json.gz"

@@ -23,6 +23,9 @@ HEALTHY = {
     "rollout/response_length": 100.0,
     "rollout/high_repetition_frac": 0.0,
     "reward/verifiable_accuracy": 0.6,
+    "reward/accepted_by_written": 0.8,
+    "reward/accepted_by_words": 0.1,
+    "reward/accepted_by_expression": 0.1,
     "reward/process_return": 0.1,
     "policy/kl_reference": 0.01,
     "policy/clip_ratio": 0.02,
@@ -34,6 +37,11 @@ COLLAPSED = {
     "repetition": {"rollout/high_repetition_frac": 0.7},
     "reward_hacking": {"reward/verifiable_accuracy": 0.4, "reward/process_return": 0.8},
     "accuracy_collapse": {"reward/verifiable_accuracy": 0.1, "reward/process_return": -0.5},
+    "verifier_hole": {
+        "reward/accepted_by_words": 0.5,
+        "reward/accepted_by_written": 0.4,
+        "reward/verifiable_accuracy": 0.65,
+    },
     "kl": {"policy/kl_reference": 2.0},
     "ratio": {"policy/clip_ratio": 0.6},
 }
@@ -74,6 +82,16 @@ def test_improvement_is_no_alarm() -> None:
         "rollout/response_length": 300.0,
     }
     assert raised(history(10, better, 10)) == []
+
+
+def test_a_rule_that_takes_more_of_a_growing_accuracy_is_no_hole() -> None:
+    """Half of 90 % by the other rules is more than nine tenths of 40 %: the policy has learnt, in another form."""
+    first = {"reward/verifiable_accuracy": 0.4}
+    later = {"reward/verifiable_accuracy": 0.9, "reward/accepted_by_expression": 0.4}
+    rows = [HEALTHY | first] * 6 + [HEALTHY | later] * 6
+    assert raised([{"step": n, **row} for n, row in enumerate(rows, start=1)]) == []
+    plain = {"reward/accepted_by_written": 1.0, "reward/accepted_by_words": 0.0}
+    assert raised(history(8, plain, 8)) == [], "the plain rules are no holes"
 
 
 def test_accuracy_that_falls_with_the_return_is_no_hacking() -> None:

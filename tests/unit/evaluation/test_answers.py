@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,19 @@ def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
         ValueError, match=r"max_new_tokens: 3000 there, 96 now.*another --output_dir"
     ):
         AnswerFile(path, SETTINGS | {"max_new_tokens": 96})
+
+
+def test_answers_of_earlier_rules_are_kept_and_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    AnswerFile(path, SETTINGS).append("0", [answer("one")])
+    file = AnswerFile(path, SETTINGS | {"verifier": 2})
+    assert file.is_outdated and file.answers == {"0": [answer("one")]}
+    graded = replace(answer("one"), correct=False, rule=None, vote=1)
+    file.replace({"0": [graded]})
+    file.append("1", [answer("two")])
+    again = AnswerFile(path, SETTINGS | {"verifier": 2})
+    assert not again.is_outdated and again.answers == {"0": [graded], "1": [answer("two")]}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.jsonl"]
 
 
 def test_a_damaged_line_is_named(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from evaluation.best_of_n import (
     expected_majority,
 )
 from evaluation.candidates import Candidates
-from evaluation.scoring import majority_correct, resampled_sums, vote_classes
+from evaluation.scoring import resampled_sums
 from pure_rlhf.report.prm import METHOD_COLORS
 
 
@@ -70,22 +70,16 @@ def test_expected_majority() -> None:
     assert expected_majority(classes, [45, 90], rng) == [1, 1]
 
 
-def test_vote_classes_are_those_of_the_majority() -> None:
-    answers = [(r"\frac{1}{2}", False), ("0.5", False), ("2", True), (None, False), ("3", False)]
-    assert vote_classes(answers) == [1, 1, 0, None, 2]
-    assert not majority_correct(answers)
-
-
 def test_curve_sizes() -> None:
     assert [curve_sizes(n) for n in (2, 6, 8)] == [[1, 2], [1, 2, 4, 6], [1, 2, 4, 8]]
 
 
-def problem(*correct: bool, extracted: str = "1") -> Candidates:
+def problem(*correct: bool, wrong: int = 1) -> Candidates:
     return Candidates(
         question="?",
         answers=tuple(("a", "b") for _ in correct),
         correct=correct,
-        extracted=tuple("7" if right else extracted for right in correct),
+        votes=tuple(0 if right else wrong for right in correct),
     )
 
 

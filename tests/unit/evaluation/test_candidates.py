@@ -11,6 +11,7 @@ import pytest
 from evaluation.answers import Answer, AnswerFile
 from evaluation.benchmarks import load_problems
 from evaluation.candidates import load_candidates, split_text
+from pure_rlhf.grading.equality import VERSION
 from tests.shared_data import shared_file
 
 
@@ -44,7 +45,7 @@ def test_forms(tmp_path: Path) -> None:
         (problem,) = found.problems
         assert problem.question == "1+1?" and problem.correct == (True, False)
         assert problem.answers == (("Add.", "So \\boxed{2}"), ("\\boxed{3}",))
-        assert problem.extracted == ("2", "3")
+        assert problem.votes == (0, 1)
     assert judges == {
         "harness.v1": "the file's (score)",
         "rlhflow.v1": "the file's (label)",
@@ -82,12 +83,24 @@ def answered(tmp_path: Path) -> tuple[Path, Path]:
     problems = tmp_path / "problems.jsonl"
     write(problems, {"question": "1+1?", "answer": "2"}, {"question": "2+2?", "answer": "4"})
     problem_set = load_problems(str(problems), None)
-    settings = {"benchmark": problem_set.name, "problems": problem_set.digest(), "mode": "sampled"}
+    settings = {
+        "benchmark": problem_set.name,
+        "problems": problem_set.digest(),
+        "mode": "sampled",
+        "verifier": VERSION,
+    }
     path = tmp_path / "answers" / "model" / "problems.sampled.jsonl"
     answers = [
-        Answer(text=f"Add.\n\n\\boxed{{{n}}}", num_tokens=3, truncated=False, correct=n == 2, extracted=str(n))
+        Answer(
+            text=f"Add.\n\n\\boxed{{{n}}}",
+            num_tokens=3,
+            truncated=False,
+            correct=n == 2,
+            extracted=str(n),
+            vote=n - 2,
+        )
         for n in (2, 3)
-    ]  # fmt: skip
+    ]
     AnswerFile(path, settings).append("0", answers)
     return problems, path
 
@@ -98,7 +111,14 @@ def test_answers_of_an_evaluation(answered: tuple[Path, Path]) -> None:
     assert (found.name, found.verdicts) == ("model/problems.sampled", "the evaluation's")
     (problem,) = found.problems
     assert problem.question == "1+1?" and problem.correct == (True, False)
-    assert problem.answers[0] == ("Add.", "\\boxed{2}") and problem.extracted == ("2", "3")
+    assert problem.answers[0] == ("Add.", "\\boxed{2}") and problem.votes == (0, 1)
+
+
+def test_answers_that_were_graded_by_other_rules_are_refused(answered: tuple[Path, Path]) -> None:
+    problems, path = answered
+    path.write_text(path.read_text().replace(f', "verifier": {VERSION}', ""))
+    with pytest.raises(ValueError, match=rf"other rules \(version 1, now {VERSION}\); run the"):
+        load_candidates(str(path), problem_files=[str(problems)])
 
 
 def test_answers_of_a_killed_evaluation(answered: tuple[Path, Path]) -> None:

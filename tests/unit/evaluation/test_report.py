@@ -37,8 +37,8 @@ def test_summary_of_greedy_answers() -> None:
 
 def test_summary_of_sampled_answers() -> None:
     groups = [
-        [answer(True), answer(False, extracted="1"), answer(False, extracted="2"), answer(True)],
-        [answer(False, extracted="1"), answer(False, extracted="1.0"), answer(True), answer(False)],
+        [answer(True, vote=0), answer(False, vote=1), answer(False, vote=2), answer(True, vote=0)],
+        [answer(False, vote=1), answer(False, vote=1), answer(True, vote=0), answer(False, vote=2)],
     ]
     summary = summarise(groups, "sampled")
     assert summary["score"] == pytest.approx((2 / 4 + 1 / 4) / 2)

@@ -8,21 +8,14 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
-from pure_rlhf.algorithm.verifiable_reward import grade
+from pure_rlhf.grading.final_answer import grade
+from tests.shared_data import ROOT
 
-
-def shared_data() -> Path:
-    beside = Path(__file__).resolve().parents[3].parent / "shared" / "data"
-    return Path(os.environ.get("PURE_SHARED_DATA", beside))
-
-
-PAIRS = shared_data() / "grader_pairs" / "pairs.jsonl.gz"
+PAIRS = ROOT / "grader_pairs" / "pairs.jsonl.gz"
 
 
 @pytest.mark.skipif(not PAIRS.exists(), reason="grader_pairs is not on this machine")
