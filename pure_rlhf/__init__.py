@@ -9,7 +9,7 @@ Reading order is the path of the data:
     1 algorithm.step_segmentation     answer tokens -> steps
     2 algorithm.prm_scoring, workers.prm_worker            steps -> step rewards in [-1, 1]
       algorithm.prm_conventions, prm_models, prm_scorer    the same for PRMs of other families, and without Ray
-    2b algorithm.verifiable_reward, workers.verifier_pool  final answer -> {0, 1}
+    2b grading                        final answer -> {0, 1} and the rule that accepted it, in processes of its own
     3 algorithm.credit_assignment     step rewards -> min-form credit (the paper's contribution)
     4 algorithm.advantages            group baseline, KL, returns, separator mask, normalisation
       workers.experience_maker        runs 1 to 4 on the driver

@@ -4,6 +4,8 @@ r"""Every rule that can say yes, on both sides: pairs that it accepts, and near 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from pure_rlhf.grading.equality import LENIENT, RULES
@@ -132,3 +134,9 @@ def test_asymmetric_cases_are_the_three_that_are_written_down() -> None:
     for answer, label in [("a + b = 5", "5"), ("(2, 1)", "2, 1"), ("0.2", r"20\%")]:
         assert accepting_rule(answer, label) is not None
         assert accepting_rule(label, answer) is None
+
+
+def test_the_docs_have_every_rule_as_it_is() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "verifier.md").read_text(encoding="utf-8")
+    for rule, compared in RULES.items():
+        assert f"| `{rule}` | {compared} |" in page
