@@ -135,6 +135,7 @@ function card(answer) {
   const found = element('div', 'top');
   found.append('extracted', element('span', 'extracted', answer.extracted === null ? '(nothing)' : answer.extracted),
     'label', element('span', 'extracted', problem.answer));
+  if (answer.rule) found.append(`accepted by rule: ${answer.rule}`);
   node.append(top, element('div', 'prompt', problem.question), found, element('div', 'text', answer.text || '(empty answer)'));
   return node;
 }

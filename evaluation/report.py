@@ -275,7 +275,7 @@ def _page_rows(answers: dict[str, Any], used: dict[str, Any]) -> dict[str, Any]:
                     for answer in group[: None if mode == "greedy" else MAX_SAMPLED_SHOWN]:
                         row = {"problem": first_index[name] + offset, "model": model, "mode": mode}
                         row |= {"text": answer.text, "tokens": answer.num_tokens, "cut": answer.truncated,
-                                "correct": answer.correct, "extracted": answer.extracted,
+                                "correct": answer.correct, "extracted": answer.extracted, "rule": answer.rule,
                                 "gave_up": answer.timed_out}  # fmt: skip
                         rows.append(row)
     return {"problems": problems, "answers": rows}

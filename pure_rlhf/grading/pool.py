@@ -2,7 +2,7 @@
 
 Every comparison of what a model wrote runs here, in a process that is killed when it exceeds the limit, and never in
 the calling process: the readings bound every size they compute, and a hole in that must cost one answer, not a run.
-What the calling process does itself is to find the final answer in the text, in linear time.
+What the calling process may do itself is to find the final answer in a text, in linear time.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ from pebble import ProcessFuture, ProcessPool
 from pure_rlhf.grading.equality import RULES
 from pure_rlhf.grading.final_answer import (
     ExtractionMode,
+    Verdict,
     accepting_rule,
     extract_answer,
+    grade,
     has_answer,
     vote_classes,
 )
@@ -79,7 +81,7 @@ class VerifierPool:
         timeout_seconds: limit of one answer.
         batch_timeout_seconds: limit of one `grade_batch`; what is not graded then counts as timed out.
         strict: without the rules that accept what is not exactly the label (`equality.LENIENT`).
-        compare: (answer, label, strict) -> rule; what runs in the workers.
+        grade: what runs in the workers, `final_answer.grade`.
 
     Example: `VerifierPool(2).grade_batch([r"so \\boxed{1/2}"], ["0.5"])[0].rule` is "number".
     """
@@ -91,7 +93,7 @@ class VerifierPool:
         *,
         batch_timeout_seconds: float = 30.0,
         strict: bool = False,
-        compare: Callable[..., str | None] = accepting_rule,
+        grade: Callable[..., Verdict] = grade,
     ) -> None:
         if num_workers < 1:
             raise ValueError(f"num_workers must be at least 1, got {num_workers}")
@@ -105,7 +107,7 @@ class VerifierPool:
         self.timeout_seconds = timeout_seconds
         self.batch_timeout_seconds = batch_timeout_seconds
         self.strict = strict
-        self.compare = compare
+        self.grade = grade
         self._counts: Counter[str] = Counter()
         self._pool: ProcessPool | None = None
         self._futures: list[ProcessFuture] = []  # of the batches in progress
@@ -118,28 +120,21 @@ class VerifierPool:
         One hostile answer costs at most its own limit, and all of them together that of the batch.
         """
         results: list[GradeResult | None] = []
-        pending: list[tuple[int, str, ProcessFuture]] = []
         asked: dict[tuple[str, str], ProcessFuture] = {}
-        for index, (text, gold) in enumerate(zip(texts, golds, strict=True)):
-            answer = extract_answer(text, mode)
-            self._counts["texts"] += 1
-            self._counts["without_answer"] += answer is None
+        for text, gold in zip(texts, golds, strict=True):
+            if gold is not None and has_answer(gold) and (text, gold) not in asked:
+                asked[text, gold] = self._submit(self.grade, text, gold, mode, strict=self.strict)
+        errors = self._wait(list(asked.values()))
+        for text, gold in zip(texts, golds, strict=True):
             if gold is None or not has_answer(gold):
+                self._counts["without_answer"] += extract_answer(text, mode) is None
                 results.append(None)
                 continue
-            results.append(GradeResult(extracted=answer))
-            if answer is None:
-                continue
-            # The answers to one prompt repeat each other; the same comparison is asked once.
-            future = asked.get((answer, gold))
-            if future is None:
-                future = asked[answer, gold] = self._submit(
-                    self.compare, answer, gold, strict=self.strict
-                )
-            pending.append((index, answer, future))
-        errors = self._wait(list(asked.values()))
-        for index, answer, future in pending:
-            results[index] = _result(answer, future, errors[future])
+            future = asked[text, gold]
+            result = _result(text, mode, future, errors[future])
+            self._counts["without_answer"] += result.extracted is None
+            results.append(result)
+        self._counts["texts"] += len(texts)
         self._count([result for result in results if result is not None])
         return results
 
@@ -273,10 +268,12 @@ class VerifierPool:
                 self._counts[f"by_{result.rule}"] += 1
 
 
-def _result(answer: str, future: ProcessFuture, error: str) -> GradeResult:
+def _result(text: str, mode: ExtractionMode, future: ProcessFuture, error: str) -> GradeResult:
     if not error:
-        return GradeResult(extracted=answer, rule=future.result())
-    return GradeResult(extracted=answer, timed_out=error != "failures", failed=error == "failures")
+        verdict: Verdict = future.result()
+        return GradeResult(extracted=verdict.extracted, rule=verdict.rule)
+    failed = error == "failures"
+    return GradeResult(extracted=extract_answer(text, mode), timed_out=not failed, failed=failed)
 
 
 def _prepare_worker() -> None:
@@ -290,10 +287,12 @@ def _prepare_worker() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
-def _limited(compare: Callable[..., Any], timeout_seconds: float, *args: Any, **kwargs: Any) -> Any:
+def _limited(
+    function: Callable[..., Any], timeout_seconds: float, *args: Any, **kwargs: Any
+) -> Any:
     # If the owner dies, nobody is left to kill a stuck worker: the kernel's default alarm ends it.
     signal.alarm(math.ceil(timeout_seconds) + 5)
     try:
-        return compare(*args, **kwargs)
+        return function(*args, **kwargs)
     finally:
         signal.alarm(0)

@@ -13,7 +13,7 @@ import time
 import tyro
 
 from tests.adversarial.candidates import candidates
-from tests.adversarial.constant_answers import best_constant_answers, find_all
+from tests.adversarial.constant_answers import best_constant_answers, find, paid
 from tests.adversarial.holes import HOLES, hole
 from tests.adversarial.labels import distinct_labels, label_sets
 from tests.adversarial.search import search
@@ -36,10 +36,12 @@ def main(
     start = time.monotonic()
     labels = distinct_labels()
     tried = candidates(labels)[:num_candidates]
-    findings = find_all(tried, labels, processes)
+    accepted = paid(tried, labels, processes)
+    findings = [finding for entry in accepted.items() if (finding := find(*entry))]
     print(
         f"{len(tried):,} constant answers x {len(labels):,} labels = {len(tried) * len(labels):,} gradings: "
-        f"{len(findings)} paid for labels that differ"
+        f"{len(findings)} paid for labels that differ",
+        flush=True,
     )
     for finding in findings[:20]:
         print(f"  {finding}")
@@ -47,7 +49,7 @@ def main(
         "\n| labels | rows | best constant that is no label | paid | most frequent label | paid |"
     )
     print("|---|---|---|---|---|---|")
-    for name, answer, share, label, label_share in best_constant_answers(tried):
+    for name, answer, share, label, label_share in best_constant_answers(accepted):
         print(
             f"| {name} | {len(label_sets()[name]):,} | `{answer:.40}` | {share:.2%} | `{label}` | {label_share:.2%} |"
         )

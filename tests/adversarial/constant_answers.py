@@ -64,28 +64,34 @@ def same(a: str, b: str) -> bool:
     )
 
 
-def find(candidate: str, labels: Sequence[str]) -> Finding | None:
+def find(candidate: str, accepted: Sequence[tuple[str, str]]) -> Finding | None:
     """The first two labels that a candidate is paid for and that are not equal to each other."""
-    accepted = accepted_labels(candidate, labels)
     for label, rule in accepted[1:]:
         if not same(accepted[0][0], label):
             return Finding(candidate, (accepted[0][0], label), (accepted[0][1], rule))
     return None
 
 
-def find_all(
+def paid(
     candidates: Sequence[str], labels: Sequence[str], num_processes: int = 1
-) -> list[Finding]:
-    """The findings of all candidates; in several processes for the long form."""
+) -> dict[str, list[tuple[str, str]]]:
+    """Candidate -> (label, rule) of those that it is paid for; in several processes for the long form."""
+    judge = partial(accepted_labels, labels=labels)
     if num_processes == 1:
-        found = map(partial(find, labels=labels), candidates)
-        return [finding for finding in found if finding]
+        return {candidate: judge(candidate) for candidate in candidates}
     with ProcessPoolExecutor(num_processes, mp_context=get_context("fork")) as executor:
-        found = executor.map(partial(find, labels=labels), candidates, chunksize=50)
-        return [finding for finding in found if finding]
+        return dict(zip(candidates, executor.map(judge, candidates, chunksize=50), strict=True))
 
 
-def best_constant_answers(candidates: Sequence[str]) -> list[tuple[str, str, float, str, float]]:
+def find_all(candidates: Sequence[str], labels: Sequence[str]) -> list[Finding]:
+    """The findings of all candidates."""
+    found = (find(*entry) for entry in paid(candidates, labels).items())
+    return [finding for finding in found if finding]
+
+
+def best_constant_answers(
+    accepted: dict[str, list[tuple[str, str]]],
+) -> list[tuple[str, str, float, str, float]]:
     """For each label set: its best candidate that is no label with the share of rows it earns, and the best label.
 
     Returns (set, candidate, share, label, share) by set.
@@ -93,15 +99,23 @@ def best_constant_answers(candidates: Sequence[str]) -> list[tuple[str, str, flo
     rows = []
     for name, labels in label_sets().items():
         counts = Counter(labels)
-        known = {read_label(label).written for label in labels}
+        known = {read_label(label).written for label in counts}
 
-        def share(answer: str, counts: Counter[str] = counts) -> float:
-            paid = accepted_labels(answer, list(counts))
-            return sum(counts[label] for label, _ in paid) / counts.total()
+        def share(paid_for: list[tuple[str, str]], counts: Counter[str] = counts) -> float:
+            return sum(counts[label] for label, _ in paid_for) / counts.total()
 
-        frequent = [label for label, _ in counts.most_common(20)]
-        best_label = max(frequent, key=share)
-        others = [c for c in candidates if read_answer(c).written not in known]
-        best_other = max(others, key=share)
-        rows.append((name, best_other, share(best_other), best_label, share(best_label)))
+        frequent = {
+            label: share(accepted_labels(label, list(counts)))
+            for label, _ in counts.most_common(10)
+        }
+        others = {
+            candidate: share(paid_for)
+            for candidate, paid_for in accepted.items()
+            if paid_for and read_answer(candidate).written not in known
+        }
+        best_label = max(frequent, key=frequent.__getitem__)
+        best_other = max(others, key=others.__getitem__, default="")
+        rows.append(
+            (name, best_other, others.get(best_other, 0.0), best_label, frequent[best_label])
+        )
     return rows
