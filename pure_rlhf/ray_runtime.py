@@ -6,10 +6,14 @@ import logging
 import os
 from typing import Any
 
-import ray
+# On a busy host the dashboard needs more than the 30 and 60 s that Ray gives it, and Ray ends with it; read at import.
+os.environ.setdefault("RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT", "300")
+os.environ.setdefault("RAY_DASHBOARD_STARTUP_TIMEOUT_S", "300")
 
-from pure_rlhf import cpu_host
-from pure_rlhf.config import PureConfig
+import ray  # noqa: E402
+
+from pure_rlhf import cpu_host  # noqa: E402
+from pure_rlhf.config import PureConfig  # noqa: E402
 
 
 def start_ray(config: PureConfig) -> None:
@@ -27,8 +31,6 @@ def start_ray(config: PureConfig) -> None:
         runtime_env["worker_process_setup_hook"] = cpu_host.RAY_SETUP_HOOK
     # Ray would otherwise hide the GPUs from a process that asks for none of them, such as the trainer.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # On a busy host the dashboard's modules need more than Ray's 30 s, and Ray would end with it.
-    os.environ.setdefault("RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT", "300")
     options: dict[str, Any] = {
         "runtime_env": runtime_env,
         "log_to_driver": config.verbose,
