@@ -10,10 +10,10 @@ from typing import Any
 os.environ.setdefault("RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT", "300")
 os.environ.setdefault("RAY_DASHBOARD_STARTUP_TIMEOUT_S", "300")
 
-import ray  # noqa: E402
+import ray
 
-from pure_rlhf import cpu_host  # noqa: E402
-from pure_rlhf.config import PureConfig  # noqa: E402
+from pure_rlhf import cpu_host
+from pure_rlhf.config import PureConfig
 
 
 def start_ray(config: PureConfig) -> None:
