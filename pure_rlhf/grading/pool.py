@@ -37,6 +37,8 @@ from pure_rlhf.grading.final_answer import (
 EXTRA_MEMORY_BYTES = 2 << 30
 """Address space that grading may add to a fresh worker: an absurd answer ends in a MemoryError, not in a dead host."""
 MAX_TIMEOUT_SECONDS = 3600.0
+START_SECONDS = 600.0
+"""Limit of the start of the first worker."""
 _RULE_NAMES = tuple(RULES)
 
 
@@ -226,6 +228,8 @@ class VerifierPool:
                 initializer=_prepare_worker,
                 context=multiprocessing.get_context("spawn"),
             )
+            # A spawned worker imports its owner's main module: seconds that no answer's limit and no batch's may pay.
+            self._pool.schedule(_nothing).result(timeout=START_SECONDS)
         return self._pool
 
     def _submit(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> ProcessFuture:
@@ -285,6 +289,10 @@ def _prepare_worker() -> None:
     mapped_bytes = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     limit = mapped_bytes + EXTRA_MEMORY_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _nothing() -> None:
+    """The first task of a worker."""
 
 
 def _limited(
