@@ -3,7 +3,7 @@
 Reading order is the path of the data:
 
     config, validation, data          what the user asked for, checked before anything heavy starts
-    launcher                          placement groups, actor groups, trainer
+    workers.launcher                  placement groups, actor groups, trainer
     0 workers.rollout_actor, workers.samples_generator     prompt -> n answers (vLLM)
       algorithm.curriculum            which prompts are trained on, before the PRM is asked
     1 algorithm.step_segmentation     answer tokens -> steps
@@ -14,7 +14,7 @@ Reading order is the path of the data:
     4 algorithm.advantages            group baseline, KL, returns, separator mask, normalisation
       workers.experience_maker        runs 1 to 4 on the driver
     5 workers.policy_worker           PPO update (OpenRLHF's) and
-    6 workers.weight_sync             the updated weights into the engines
+    6 workers.weight_sync, workers.engine_worker           the updated weights into the engines
       workers.trainer                 the loop (OpenRLHF's), evaluation, metrics.jsonl, rollouts
     7 algorithm.metrics, algorithm.rollout_metrics, algorithm.alarms, metric_sinks    what is watched, and where it goes
       run_directory, report           what a run leaves, and the pages made of it

@@ -25,6 +25,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+@dataclass(frozen=True)
+class Completion:
+    """One answer: its token ids (with EOS where it was sampled) and their engine log-probabilities.
+
+    `prompt_index` says whose answer it is: the prompt itself does not cross the wire a second time.
+    """
+
+    prompt_index: int
+    token_ids: list[int]
+    log_probs: list[float]
+    truncated: bool
+
+
 @dataclass(frozen=True, kw_only=True)
 class StepSpans:
     """Where the steps of each answer end, in action positions.

@@ -56,10 +56,10 @@ def run(arguments: list[str]) -> int:
     from pure_rlhf.ray_runtime import start_ray
 
     cpu_host.install()  # before anything imports OpenRLHF
-    # Ray's processes and the imports of the driver (DeepSpeed, vLLM) take some ten seconds each: together.
+    # Ray's processes and the imports of the driver (DeepSpeed, OpenRLHF) take some ten seconds each: together.
     # Not the other way round: Linux ends Ray's processes with the thread that started them.
     with ThreadPoolExecutor(max_workers=1) as executor:
-        launcher = executor.submit(importlib.import_module, "pure_rlhf.launcher")
+        launcher = executor.submit(importlib.import_module, "pure_rlhf.workers.launcher")
         start_ray(config)
         train = launcher.result().train
     try:

@@ -13,7 +13,7 @@ from openrlhf.trainer.ray import ppo_actor
 from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
 
 from pure_rlhf.cpu_host import is_cpu_host
-from pure_rlhf.upstream import replaced, undecorated
+from pure_rlhf.workers.upstream import replaced, undecorated
 from pure_rlhf.workers.weight_sync import push_weights
 
 

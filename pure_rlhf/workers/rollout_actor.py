@@ -2,38 +2,20 @@
 
 Differs from OpenRLHF's `RolloutRayActor` in what crosses the wire: token ids in, token ids out, no tokenizer
 (upstream pickles a whole one into every call), no text. `EngineWorker` is the part inside vLLM's own worker
-that takes new weights, see `weight_sync.py`.
+that takes new weights, see `engine_worker.py`. vLLM is imported where it is used: the driver loads this module too.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import ray
 from openrlhf.trainer.ray.utils import get_bundle_indices
 from openrlhf.trainer.ray.vllm_engine import RolloutRayActor
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
-from vllm import SamplingParams
-from vllm.inputs import TokensPrompt
-from vllm.sampling_params import RequestOutputKind
-from vllm.utils import random_uuid
 
 from pure_rlhf.cpu_host import is_cpu_host
-from pure_rlhf.upstream import undecorated
-
-
-@dataclass(frozen=True)
-class Completion:
-    """One answer: its token ids (with EOS where it was sampled) and their engine log-probabilities.
-
-    `prompt_index` says whose answer it is: the prompt itself does not cross the wire a second time.
-    """
-
-    prompt_index: int
-    token_ids: list[int]
-    log_probs: list[float]
-    truncated: bool
+from pure_rlhf.types import Completion
+from pure_rlhf.workers.upstream import undecorated
 
 
 class PureRolloutActor(undecorated(RolloutRayActor)):
@@ -50,6 +32,11 @@ class PureRolloutActor(undecorated(RolloutRayActor)):
         top_p: float,
     ) -> list[Completion]:
         """Sample `num_answers` answers in one request; temperature 0 is greedy."""
+        from vllm import SamplingParams
+        from vllm.inputs import TokensPrompt
+        from vllm.sampling_params import RequestOutputKind
+        from vllm.utils import random_uuid
+
         sampling = SamplingParams(
             n=num_answers,
             temperature=temperature,
@@ -121,7 +108,7 @@ def create_rollout_engines(
         engines.append(
             engine.remote(
                 model=model,
-                worker_extension_cls="pure_rlhf.workers.weight_sync.EngineWorker",
+                worker_extension_cls="pure_rlhf.workers.engine_worker.EngineWorker",
                 tensor_parallel_size=tensor_parallel_size,
                 distributed_executor_backend="uni" if tensor_parallel_size == 1 else "ray",
                 seed=seed + i,

@@ -20,7 +20,7 @@ from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
 from pure_rlhf.algorithm.curriculum import curriculum_metrics, select_groups
 from pure_rlhf.data import PromptRecord
 from pure_rlhf.grading.pool import VerifierPool, verdict_code
-from pure_rlhf.workers.rollout_actor import Completion
+from pure_rlhf.types import Completion
 
 
 def collate_prompts(rows: list[PromptRecord]) -> tuple[list, list, list, list]:

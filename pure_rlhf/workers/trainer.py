@@ -29,11 +29,11 @@ from pure_rlhf.data import PromptRecord
 from pure_rlhf.grading.pool import VerifierPool
 from pure_rlhf.metric_sinks import MlflowMetrics, RayMetrics
 from pure_rlhf.run_directory import RunDirectory
-from pure_rlhf.upstream import SELECTION_METRIC, undecorated
 from pure_rlhf.validation import Inputs
 from pure_rlhf.workers.experience_maker import PureExperienceMaker
 from pure_rlhf.workers.prm_reader import PrmReader
 from pure_rlhf.workers.samples_generator import PureSamplesGenerator, collate_prompts
+from pure_rlhf.workers.upstream import SELECTION_METRIC, undecorated
 
 # Upstream's names of what its update reports -> ours (algorithm/metrics.py declares them).
 STATUS_KEYS = {

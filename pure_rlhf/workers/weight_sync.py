@@ -1,8 +1,10 @@
-"""Stage 6, weight sync: the policy's weights into every rollout engine, in buckets with a checksum.
+"""Stage 6, weight sync: the policy's weights into every rollout engine, in buckets with a checksum. The sender.
 
 OpenRLHF sends one remote call per parameter. Here the parameters are packed into few large buffers; each
 buffer is one NCCL broadcast (GPU host, over the group that OpenRLHF opens) or one object in Ray's store (CPU
 host), and one call of the engine's loader. Every engine answers with the checksum of what it received.
+
+The receiver is `engine_worker.py`.
 
 Ordering contract: the policy must not be updated, and no request may be in flight, between the first bucket
 and the last; the trainer calls this between the PPO update and the next generation.
@@ -14,16 +16,9 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import deepspeed
 import ray
 import torch
-from openrlhf.trainer.ray.vllm_worker_wrap import WorkerWrap
 from torch import Tensor, nn
-from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmbedding
-from vllm.model_executor.model_loader.reload import (
-    finalize_layerwise_reload,
-    initialize_layerwise_reload,
-)
 
 from pure_rlhf.cpu_host import is_cpu_host
 
@@ -78,50 +73,6 @@ def _view(buffer: Tensor, slot: Slot) -> Tensor:
     return buffer[offset : offset + math.prod(shape) * dtype.itemsize].view(dtype).view(list(shape))
 
 
-class EngineWorker(WorkerWrap):
-    """Mixed into vLLM's worker (`worker_extension_cls`): receives buckets and loads them."""
-
-    def update_weight_bucket(
-        self, slots: list[Slot], size: int, payload: bytes | None, first: bool, last: bool
-    ) -> int:
-        """Receive one bucket, load it into the running model, return its checksum.
-
-        Args:
-            slots: layout of the bucket; size: its bytes.
-            payload: the bytes themselves (CPU host), or None when they come by NCCL broadcast.
-            first, last: where the bucket stands in the sync.
-        """
-        model = self.model_runner.model
-        if payload is None:
-            buffer = torch.empty(size, dtype=torch.uint8, device=self.device)
-            stream = torch.cuda.current_stream()
-            self._model_update_group.broadcast(buffer, src=0, stream=stream)
-            model.load_weights(weights=unpack(buffer, slots))
-            return checksum(buffer)
-        # The CPU backend packs Linear weights after loading and drops the originals, so that a plain
-        # load_weights() fails. vLLM's reload session restores them; it must span all buckets, or a layer
-        # whose parts come in two of them (q, k and v) would be packed half empty.
-        if first:
-            initialize_layerwise_reload(model)
-        buffer = torch.frombuffer(bytearray(payload), dtype=torch.uint8)
-        model.load_weights(weights=unpack(buffer, slots))
-        if last:
-            finalize_layerwise_reload(model, self.model_config)
-            _repack_output_layers(model)
-        return checksum(buffer)
-
-
-def _repack_output_layers(model: nn.Module) -> None:
-    """Pack embeddings and output layer again: vLLM 0.29 forgets an output layer tied to the embedding.
-
-    Its weight is the embedding's, so no weight arrives under its own name, and the packed copy that the CPU
-    backend multiplies with stays that of the old weights. Seen in `sync/log_prob_gap`.
-    """
-    for module in model.modules():
-        if isinstance(module, VocabParallelEmbedding):
-            module.quant_method.process_weights_after_loading(module)
-
-
 def push_weights(
     model: nn.Module,
     engines: list[Any],
@@ -138,6 +89,8 @@ def push_weights(
     Raises:
         RuntimeError: an engine received other bytes than were sent.
     """
+    import deepspeed  # here, because the engines, which read the layout from this module, do without it
+
     parameters = dict(model.named_parameters())
     shapes = {name: list(getattr(p, "ds_shape", p.shape)) for name, p in parameters.items()}
     buckets = lay_out(((n, p.dtype, shapes[n]) for n, p in parameters.items()), bucket_bytes)

@@ -32,7 +32,7 @@ from pure_rlhf.algorithm.step_segmentation import split_steps
 from pure_rlhf.config import LoggerConfig, PureConfig, WandbConfig
 from pure_rlhf.metric_sinks import RayMetrics
 from pure_rlhf.run_directory import RunDirectory
-from pure_rlhf.upstream import upstream_args
+from pure_rlhf.workers.upstream import upstream_args
 from tests.tiny_models import train_tokenizer
 
 TARGET_SHARE = 0.03

@@ -1,4 +1,4 @@
-"""Imports point one way: cli -> launcher -> workers -> algorithm, grading -> types; only some may import openrlhf."""
+"""Imports point one way: cli -> workers -> algorithm, grading -> types; only some may import openrlhf."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[2] / "pure_rlhf"
-MAY_IMPORT_OPENRLHF = {"upstream.py", "cpu_host.py", "launcher.py"}
+MAY_IMPORT_OPENRLHF = {"cpu_host.py"}
 HEAVY = ("ray", "vllm", "openrlhf", "deepspeed", "transformers", "datasets")
 
 

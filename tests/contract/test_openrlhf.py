@@ -13,7 +13,7 @@ import pytest
 
 from pure_rlhf import cpu_host
 from pure_rlhf.config import PureConfig
-from pure_rlhf.upstream import check_version, undecorated, upstream_args
+from pure_rlhf.workers.upstream import check_version, undecorated, upstream_args
 
 cpu_host.install()
 
@@ -114,13 +114,13 @@ def test_never_is_infinity_and_clip_range_is_filled_in() -> None:
 
 
 def overridden() -> list[tuple[type, type, str]]:
+    from pure_rlhf.workers.engine_worker import EngineWorker
     from pure_rlhf.workers.experience_maker import PureExperienceMaker
     from pure_rlhf.workers.policy_worker import PolicyTrainer, PolicyWorker
     from pure_rlhf.workers.prm_worker import PrmWorker
     from pure_rlhf.workers.rollout_actor import PureRolloutActor
     from pure_rlhf.workers.samples_generator import PureSamplesGenerator
     from pure_rlhf.workers.trainer import PureTrainer
-    from pure_rlhf.workers.weight_sync import EngineWorker
 
     ours = [
         PureExperienceMaker,

@@ -77,19 +77,19 @@ class Run:
                 continue
         return found
 
-    def wait(self, timeout: float = 400) -> int:
+    def wait(self, timeout: float = 1200) -> int:
         code = self.process.wait(timeout)
         deadline = time.time() + 20  # Ray's helpers take a moment to follow
         while self.family() and time.time() < deadline:
             time.sleep(0.5)
         return code
 
-    def wait_for(self, condition: Callable[[], object], what: str, timeout: float = 300) -> None:
+    def wait_for(self, condition: Callable[[], object], what: str, timeout: float = 900) -> None:
         deadline = time.time() + timeout
         while not condition():
             assert self.process.poll() is None, f"run ended before {what}:\n{self.text[-4000:]}"
             assert time.time() < deadline, f"no {what} within {timeout} s:\n{self.text[-4000:]}"
-            time.sleep(0.3)
+            time.sleep(0.5)
 
     def dashboard(self, path: str) -> dict:
         """JSON from the dashboard whose address the run printed; {} while it is not up."""

@@ -49,7 +49,7 @@ def main(folder: str, bucket_bytes: int) -> None:
         dtype="bfloat16",
         enforce_eager=True,
         max_model_len=256,
-        worker_extension_cls="pure_rlhf.workers.weight_sync.EngineWorker",
+        worker_extension_cls="pure_rlhf.workers.engine_worker.EngineWorker",
         logprobs_mode="processed_logprobs",
         enable_prefix_caching=False,
     )

@@ -17,12 +17,12 @@ from pure_rlhf.algorithm.curriculum import CurriculumSettings  # noqa: E402
 from pure_rlhf.config import PureConfig, RolloutConfig  # noqa: E402
 from pure_rlhf.data import PromptRecord  # noqa: E402
 from pure_rlhf.grading.pool import VerifierPool  # noqa: E402
-from pure_rlhf.upstream import upstream_args  # noqa: E402
-from pure_rlhf.workers.rollout_actor import Completion  # noqa: E402
+from pure_rlhf.types import Completion  # noqa: E402
 from pure_rlhf.workers.samples_generator import (  # noqa: E402
     PureSamplesGenerator,
     collate_prompts,
 )
+from pure_rlhf.workers.upstream import upstream_args  # noqa: E402
 
 
 class RecordingEngine:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 import ray
-from openrlhf.trainer.ray.launcher import RayActorGroup, ReferenceModelActor
+from openrlhf.trainer.ray.launcher import RayActorGroup
 from openrlhf.utils import get_strategy
 from ray.util.placement_group import placement_group
 
@@ -23,12 +23,13 @@ from pure_rlhf.progress import follow
 from pure_rlhf.report.prm import collect_prm_record
 from pure_rlhf.report.run import write_report
 from pure_rlhf.run_directory import RunDirectory
-from pure_rlhf.upstream import check_version, undecorated, upstream_args
 from pure_rlhf.validation import Inputs
 from pure_rlhf.workers.policy_worker import PolicyWorker
 from pure_rlhf.workers.prm_worker import PrmEngineWorker, PrmWorker
+from pure_rlhf.workers.reference_worker import ReferenceWorker
 from pure_rlhf.workers.rollout_actor import create_rollout_engines
 from pure_rlhf.workers.trainer import PureTrainer, planned_steps
+from pure_rlhf.workers.upstream import check_version, upstream_args
 
 # Shares of one GPU, as published: three processes live on each training GPU.
 GPU_SHARE = {"policy": 0.6, "reference": 0.3, "prm": 0.1}
@@ -117,9 +118,7 @@ def build(config: PureConfig, inputs: Inputs) -> tuple[Any, RayActorGroup]:
         placement_group=_placement(config.rollout_gpus),
     )
     policy = group(PolicyWorker, "policy")
-    reference = (
-        group(undecorated(ReferenceModelActor), "reference") if config.uses_reference else None
-    )
+    reference = group(ReferenceWorker, "reference") if config.uses_reference else None
     prm = prm_group()
     trainer = (
         ray.remote(PureTrainer)

@@ -1,4 +1,4 @@
-"""The only file that reaches into OpenRLHF's internals: version check, undecorated classes, its `args`.
+"""What several workers need of OpenRLHF's internals: version check, undecorated classes, its `args`.
 
 OpenRLHF reads its settings as `args.group.name` from a nested namespace, and writes into it while it runs;
 `upstream_args` builds that namespace from our frozen `PureConfig`, with the value that PURE needs for every

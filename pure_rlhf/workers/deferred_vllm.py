@@ -1,0 +1,62 @@
+"""vLLM is imported by the processes that use it, the rollout engines, and not by every process of a run.
+
+OpenRLHF imports it at the head of two modules that policy, reference, PRM and trainer load too; they never call it.
+It is as much code as all the rest of OpenRLHF, so without it a run starts sooner and every process is smaller
+(`tests/benchmarks/start.py` measures both).
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+# the modules of vLLM that OpenRLHF imports, with the names that it takes from them; all are called, none is subclassed
+NAMES: dict[str, tuple[str, ...]] = {
+    "vllm": ("SamplingParams",),
+    "vllm.inputs": ("TokensPrompt",),
+    "vllm.utils": ("random_uuid",),
+}
+
+
+class _DeferredModule(ModuleType):
+    """Stands for a module in what was imported meanwhile; a use afterwards imports the real one."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in NAMES[self.__name__]:
+            return _deferred_call(self.__name__, name)
+        if (name.startswith("__") and name != "__version__") or sys.modules.get(
+            self.__name__
+        ) is self:
+            raise AttributeError(name)
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+def _deferred_call(module: str, name: str) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return getattr(importlib.import_module(module), name)(*args, **kwargs)
+
+    return call
+
+
+@contextmanager
+def deferred_vllm() -> Iterator[None]:
+    """What is imported in this context gets a vLLM that is loaded at its first use; no effect where it is loaded."""
+    if "vllm" in sys.modules:
+        yield
+        return
+    for name in NAMES:
+        module = _DeferredModule(name)
+        # `find_spec`, by which other libraries ask whether vLLM is there, raises for a module without a spec
+        module.__spec__ = importlib.machinery.ModuleSpec(name, loader=None, is_package=True)
+        module.__path__ = []
+        sys.modules[name] = module
+    try:
+        yield
+    finally:
+        for name in NAMES:
+            del sys.modules[name]
