@@ -25,11 +25,10 @@ import torch
 
 from evaluation.candidates import Candidates
 from evaluation.scoring import pass_at_k, percentile_interval, resampled_sums
-from pure_rlhf.algorithm.credit_assignment import assign_credit
+from pure_rlhf.algorithm.credit_assignment import CreditSettings, assign_credit
 
 AGGREGATIONS = ("min", "softmin", "mean", "product", "last")
 METHODS = (*AGGREGATIONS, "majority", "oracle")
-SOFTMIN_TEMPERATURE = 0.1
 MAX_SUBSETS = 200
 
 
@@ -40,13 +39,8 @@ def aggregate(rewards: Sequence[float], method: str) -> float:
     """
     if method == "softmin":
         rewards_1S = torch.tensor([rewards])
-        credit_1S = assign_credit(
-            rewards_1S,
-            torch.ones_like(rewards_1S, dtype=torch.bool),
-            method="softmin",
-            temperature=SOFTMIN_TEMPERATURE,
-        )
-        return float(credit_1S.sum())
+        mask_1S = torch.ones_like(rewards_1S, dtype=torch.bool)
+        return float(assign_credit(rewards_1S, mask_1S, CreditSettings()).sum())
     if method == "product":
         return math.prod((reward + 1) / 2 for reward in rewards)
     return {"min": min(rewards), "mean": sum(rewards) / len(rewards), "last": rewards[-1]}[method]

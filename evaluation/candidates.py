@@ -12,9 +12,10 @@ from typing import Any
 from evaluation.answers import AnswerFile
 from evaluation.benchmarks import BENCHMARKS, ProblemSet, load_problems
 from evaluation.rows import check_rows, is_text, missing_columns, read_rows, short_name
+from pure_rlhf.grading import MAX_TIMEOUT_SECONDS
 from pure_rlhf.grading.equality import VERSION
 from pure_rlhf.grading.final_answer import extract_answer, has_answer
-from pure_rlhf.grading.pool import MAX_TIMEOUT_SECONDS, VerifierPool
+from pure_rlhf.grading.pool import VerifierPool
 
 FORMS = (
     ("prompt", "answers", "label"),

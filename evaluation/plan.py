@@ -15,8 +15,8 @@ from evaluation.benchmarks import FIVE, ProblemSet, load_problems
 from evaluation.engine import visible_gpus
 from evaluation.models import Model, check_model, display_names
 from pure_rlhf.config import DEFAULT_INPUT_TEMPLATE, ConfigError
+from pure_rlhf.grading import MAX_TIMEOUT_SECONDS
 from pure_rlhf.grading.equality import VERSION
-from pure_rlhf.grading.pool import MAX_TIMEOUT_SECONDS
 
 ANSWERS = "answers"
 Mode = Literal["greedy", "sampled"]

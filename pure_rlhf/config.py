@@ -7,12 +7,15 @@ PURE's published recipe (`train_pure.sh`). Validation is in `validation.py` and 
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pure_rlhf.algorithm.alarms import AlarmThresholds
 from pure_rlhf.algorithm.curriculum import CurriculumSettings
-from pure_rlhf.types import AdvantageSettings, convention_settings
+from pure_rlhf.algorithm.settings import AdvantageSettings, convention_settings
+from pure_rlhf.bounds import Bounds
+from pure_rlhf.grading import MAX_TIMEOUT_SECONDS
 
 DEFAULT_INPUT_TEMPLATE = (
     '{}\n\nPlease reason step by step with steps separated by "\n\n", '
@@ -35,8 +38,8 @@ class ActorConfig:
 
     model_name_or_path: str = "Qwen/Qwen2.5-Math-7B"
     """Policy to train: folder or hub name. The reference is the same model, frozen."""
-    num_nodes: int = 1
-    num_gpus_per_node: int = 4
+    num_nodes: Annotated[int, Bounds(low=1, remedy="the policy needs a place")] = 1
+    num_gpus_per_node: Annotated[int, Bounds(low=1, remedy="the policy needs a place")] = 4
     """GPUs a node that policy, reference and PRM share. On a CPU host: processes."""
     adam: AdamConfig = field(default_factory=AdamConfig)
     lr_scheduler: str = "constant"
@@ -78,7 +81,7 @@ class RewardConfig:
     num_nodes: int = 1
     num_gpus_per_node: int = 4
     offload: bool = False
-    max_tokens_per_batch: int = 16384
+    max_tokens_per_batch: Annotated[int, Bounds(low=1, remedy="use for example 16384")] = 16384
     """Token budget (rows x longest row) of one PRM forward."""
 
 
@@ -86,36 +89,44 @@ class RewardConfig:
 class VllmConfig:
     """The rollout engines."""
 
-    num_engines: int = 4
-    tensor_parallel_size: int = 1
+    num_engines: Annotated[int, Bounds(low=1, remedy="rollouts need an engine")] = 4
+    tensor_parallel_size: Annotated[int, Bounds(low=1, remedy="use 1 for one GPU an engine")] = 1
     gpu_memory_utilization: float = 0.9
     enforce_eager: bool = False
     """Disable CUDA graphs."""
     enable_prefix_caching: bool = False
-    sync_bucket_mb: int = 512
+    sync_bucket_mb: Annotated[int, Bounds(low=1, remedy="use for example 512")] = 512
     """Weights travel to the engines in buckets of this size."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutConfig:
-    batch_size: int = 64
+    batch_size: Annotated[int, Bounds(low=1, remedy="a step needs prompts")] = 64
     """Prompts a step."""
-    n_samples_per_prompt: int = 4
-    """Answers to each prompt: the group of the leave-one-out baseline."""
-    micro_batch_size: int = 4
+    n_samples_per_prompt: Annotated[
+        int,
+        Bounds(
+            low=2,
+            remedy="every estimator compares the responses to one prompt; sample at least two",
+        ),
+    ] = 4
+    """Responses to each prompt: the group of the leave-one-out baseline."""
+    micro_batch_size: Annotated[int, Bounds(low=1, remedy="it counts responses")] = 4
     """Answers in one forward of policy and reference."""
-    max_new_tokens: int = 2048
-    temperature: float = 0.5
-    top_p: float = 1.0
+    max_new_tokens: Annotated[int, Bounds(low=1, remedy="responses need tokens")] = 2048
+    temperature: Annotated[
+        float, Bounds(above=0, remedy="sampling divides by it; use for example 0.5")
+    ] = 0.5
+    top_p: Annotated[float, Bounds(above=0, high=1, remedy="1.0 samples from all tokens")] = 1.0
     max_tokens_per_gpu: int | None = None
     """Token budget of one forward when --train.dynamic_batch_enable."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    batch_size: int = 128
+    batch_size: Annotated[int, Bounds(low=1, remedy="it counts responses")] = 128
     """Answers in one optimiser step."""
-    micro_batch_size: int = 2
+    micro_batch_size: Annotated[int, Bounds(low=1, remedy="it counts responses")] = 2
     """Answers in one forward and backward of a rank."""
     max_epochs: int = 1
     """Passes over each rollout."""
@@ -130,10 +141,10 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class KlConfig:
-    init_coef: float = 0.001
+    init_coef: Annotated[float, Bounds(low=0, remedy="0 turns the penalty off")] = 0.001
     """Weight of the KL penalty; 0 loads no reference."""
-    estimator: Literal["k1", "k2", "k3"] | None = None
-    """Default: by --convention."""
+    estimator: Literal["k1", "k2", "k3"] = "k1"
+    """k1: log p - log p_ref; k3: p_ref / p - 1 - log(p_ref / p), the default of --convention verl."""
     target: float | None = None
     """Adaptive KL controller's target."""
     horizon: int = 10000
@@ -256,7 +267,7 @@ class AlarmConfig(AlarmThresholds):
     """warn: one line in the terminal and in alarms.jsonl; stop: also end the run after the step, with the last
     checkpoint named that is at least two windows old; rollback: load that checkpoint and go on with less weight on
     the process rewards."""
-    rollback_factor: float = 0.5
+    rollback_factor: Annotated[float, Bounds(low=0, high=1, remedy="0.5 halves the weight")] = 0.5
     """What each roll back multiplies the weight of the process rewards by, in [0, 1]."""
     max_rollbacks: int = 3
     """The alarm after so many roll backs ends the run."""
@@ -268,67 +279,32 @@ class VerifierConfig:
 
     strict: bool = False
     """Accept no answer by rounding, as a percentage, or without the label's unit or base."""
-    batch_timeout: float = 30.0
+    batch_timeout: Annotated[
+        float, Bounds(above=0, high=MAX_TIMEOUT_SECONDS, remedy="use for example 30 seconds")
+    ] = 30.0
     """Seconds that grading the answers of a step may take; those not graded then count as wrong (and are counted)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class PureConfig:
+class PureConfig(AdvantageSettings):
     """Train a language model with PURE: process rewards in min-form, verifiable rewards, or both."""
 
-    reward_mode: Literal["PRM", "VR", "PRMVR"] = "PRMVR"
-    """PRM: process rewards only; VR: verifiable final-answer reward only; PRMVR: both."""
-    credit_assignment: Literal["softmin", "min", "sum", "gamma_decay", "mean"] = "softmin"
-    """How step rewards become credit: softmin is PURE's min-form; sum and gamma_decay are what it argues against."""
-    credit_temperature: float = 0.1
-    """Temperature of softmin; -> 0 is min."""
-    credit_gamma: float = 1.0
-    """Discount per step of gamma_decay."""
-    advantage_estimator: Literal["rloo", "reinforce_baseline", "group_norm"] = "rloo"
-    """rloo: leave-one-out; reinforce_baseline: group mean; group_norm: group mean and std (GRPO)."""
-    convention: Literal["openrlhf", "verl"] = "openrlhf"
-    """Which of PURE's two public versions to follow where they differ (docs/conventions.md). The flags whose
-    default is None follow it unless they are set."""
-    reward_baseline: Literal["token", "step", "return", "none"] | None = None
-    """Leave-one-out baseline of the process rewards (step is biased towards few steps)."""
-    process_reward_coef: float | None = None
-    """Weight of the process rewards."""
-    process_reward_schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """How the weight of the process rewards goes to --process_reward_final_coef over --max_steps."""
-    process_reward_final_coef: float = 0.0
-    """The weight at the last step; read by the schedules linear and cosine."""
-    process_reward_gate: Literal["all", "not_wrong"] = "all"
-    """not_wrong: no process reward for answers that the verifier calls wrong."""
-    verifiable_reward_coef: float = 1.0
-    """Weight of the verifiable reward."""
-    verifiable_reward_range: Literal["minus_one_zero", "zero_one", "minus_one_one"] | None = None
-    """What a wrong and a right answer earn."""
-    verifiable_reward_baseline: Literal["scalar", "shared"] | None = None
-    """scalar: centred in its group by itself; shared: under the baseline of the process rewards."""
-    length_penalty_coef: float = 0.0
-    """Soft penalty of answers that come near --rollout.max_new_tokens (DAPO, arXiv 2503.14476, eq. 13); 0: none."""
-    length_penalty_buffer: int = 0
-    """Tokens before the limit in which the penalty grows from 0 to --length_penalty_coef."""
-    kl_baselined: bool | None = None
-    """Whether the KL penalty is under the baseline too."""
     log_prob_temperature: Literal["sampling", "one"] = "sampling"
     """Temperature of the log-probabilities in the policy ratio and the KL: sampling is --rollout.temperature, the
     distribution that the answers came from; one is what both public versions do."""
-    mask_separator: bool | None = None
-    """Whether the advantage is 0 at separators and EOS."""
-    normalize: bool | None = None
-    """Whether advantages are whitened over the answer tokens of the batch."""
     step_separator: str = "\n\n"
     """A step ends at a token whose text ends in this."""
     prm_convention: Literal["auto", "pure", "qwen", "skywork", "math_shepherd", "rlhflow"] = "auto"
     """How the PRM is used (README, "Bring your own PRM"). auto: recognised from the checkpoint."""
     prm_separator: str = "\n"
     """Stands after each step in the input of a PRM of the convention pure; must be one token."""
-    verifier_workers: int = 2
+    verifier_workers: Annotated[int, Bounds(low=1, remedy="grading needs a process")] = 2
     """Processes that grade answers."""
-    verifier_timeout: float = 10.0
+    verifier_timeout: Annotated[
+        float, Bounds(above=0, high=MAX_TIMEOUT_SECONDS, remedy="use for example 10 seconds")
+    ] = 10.0
     """Seconds after which an answer that cannot be graded counts as wrong (and is counted)."""
-    max_steps: int = 500
+    max_steps: Annotated[int, Bounds(low=1, remedy="a run needs at least one step")] = 500
     """Rollout-and-update steps."""
     output_dir: str = "output/pure"
     """Run directory: config.json, metrics.jsonl, rollouts/, evaluation.json, report.html, model/, checkpoints/."""
@@ -358,10 +334,6 @@ class PureConfig:
     verifier: VerifierConfig = field(default_factory=VerifierConfig)
 
     @property
-    def uses_prm(self) -> bool:
-        return "PRM" in self.reward_mode
-
-    @property
     def uses_reference(self) -> bool:
         return self.algo.kl.init_coef > 0
 
@@ -384,38 +356,27 @@ class PureConfig:
     def needed_gpus(self) -> int:
         return self.training_gpus + self.rollout_gpus + self.prm_gpus
 
-    def advantage_settings(self) -> AdvantageSettings:
-        """The convention's settings, overridden by the flags that the user has set."""
-        if self.advantage_estimator == "group_norm" and self.reward_baseline is None:
-            baseline = "none"  # it centres by itself
-        else:
-            baseline = self.reward_baseline
-        chosen = {
-            "reward_baseline": baseline,
-            "process_reward_coef": self.process_reward_coef,
-            "verifiable_reward_range": self.verifiable_reward_range,
-            "verifiable_reward_baseline": self.verifiable_reward_baseline,
-            "kl_baselined": self.kl_baselined,
-            "mask_separator": self.mask_separator,
-            "normalize": self.normalize,
-            "kl_estimator": self.algo.kl.estimator,
-        }
-        return AdvantageSettings(
-            **convention_settings(self.convention)
-            | {key: value for key, value in chosen.items() if value is not None},
-            group_size=self.rollout.n_samples_per_prompt,
-            reward_mode=self.reward_mode,
-            credit_assignment=self.credit_assignment,
-            credit_temperature=self.credit_temperature,
-            credit_gamma=self.credit_gamma,
-            process_reward_gate=self.process_reward_gate,
-            verifiable_reward_coef=self.verifiable_reward_coef,
-            estimator=self.advantage_estimator,
-            baseline_length=self.rollout.max_new_tokens,
-            length_penalty_coef=self.length_penalty_coef,
-            length_penalty_buffer=self.length_penalty_buffer,
-            kl_coef=self.algo.kl.init_coef,
+
+def convention_defaults(convention: str, advantage_estimator: str = "rloo") -> PureConfig:
+    """The defaults of all flags under `--convention` and `--advantage_estimator`; others than the published
+    recipe's are the loss (`token-mean` in the second version) and the estimate of the KL divergence.
+
+    Raises:
+        ValueError: there is no such convention.
+    """
+    values: dict[str, Any] = convention_settings(convention)
+    if advantage_estimator == "group_norm":
+        values["reward_baseline"] = "none"  # it centres by itself
+    config = PureConfig(**values)
+    if convention == "verl":
+        config = dataclasses.replace(
+            config,
+            actor=dataclasses.replace(config.actor, loss_agg_mode="token-mean"),
+            algo=dataclasses.replace(
+                config.algo, kl=dataclasses.replace(config.algo.kl, estimator="k3")
+            ),
         )
+    return config
 
 
 class ConfigError(ValueError):

@@ -7,22 +7,21 @@ models, tokenizers, data, disk. `prepare` runs both and returns what the run nee
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pure_rlhf import cpu_host
-from pure_rlhf.algorithm.advantage_settings import find_setting_problems
 from pure_rlhf.algorithm.alarms import limit_detector
-from pure_rlhf.algorithm.curriculum import CurriculumSettings, find_curriculum_problems
+from pure_rlhf.algorithm.credit_assignment import assign_credit
+from pure_rlhf.algorithm.curriculum import find_curriculum_problems
 from pure_rlhf.algorithm.prm_conventions import PrmConvention, PureConvention
+from pure_rlhf.algorithm.settings import find_setting_problems
 from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
 from pure_rlhf.config import ConfigError, PureConfig
 from pure_rlhf.data import PromptSet, load_prompts, prompt_renderer
-from pure_rlhf.grading.pool import MAX_TIMEOUT_SECONDS
 from pure_rlhf.metric_sinks import find_mlflow_problems
 from pure_rlhf.prm_scorer import VLLM_CONVENTIONS, load_convention
 from pure_rlhf.run_directory import RunDirectory
@@ -53,46 +52,14 @@ def prepare(config: PureConfig, earlier_problems: list[str]) -> Inputs:
     return inputs
 
 
-# The algorithm's names of its settings -> the flags that set them.
-_FLAG_OF = {
-    "group_size": "--rollout.n_samples_per_prompt",
-    "estimator": "--advantage_estimator",
-    "kl_coef": "--algo.kl.init_coef",
-    "kl_estimator": "--algo.kl.estimator",
-    "baseline_length": "--rollout.max_new_tokens",
-} | {
-    name: f"--{name}"
-    for name in (
-        "credit_assignment",
-        "credit_temperature",
-        "credit_gamma",
-        "reward_baseline",
-        "process_reward_coef",
-        "process_reward_gate",
-        "verifiable_reward_coef",
-        "verifiable_reward_range",
-        "verifiable_reward_baseline",
-        "length_penalty_coef",
-        "length_penalty_buffer",
-        "kl_baselined",
-    )
-}
-_NAMES = re.compile(rf"\b({'|'.join(_FLAG_OF)})\b")
-_CURRICULUM_NAMES = re.compile(rf"\b({'|'.join(f.name for f in fields(CurriculumSettings))})\b")
-
-
 def check_values(config: PureConfig) -> Iterator[str]:
     """Problems that the values alone show."""
     c = config
-    yield from _check_positive(c)
-    for problem in find_setting_problems(c.advantage_settings()):
-        yield _NAMES.sub(lambda match: _FLAG_OF[match[0]], problem)
-    for problem in find_curriculum_problems(c.curriculum):
-        yield _CURRICULUM_NAMES.sub(lambda match: f"--curriculum.{match[0]}", problem)
+    # the bounds of all groups, and what of the algorithm's settings is at odds
+    yield from find_setting_problems(c, max_response_tokens=c.rollout.max_new_tokens)
+    yield from find_curriculum_problems(c.curriculum)
     yield from _check_alarms(c)
     yield from find_mlflow_problems(c.logger.mlflow_experiment)
-    if not 0 < c.rollout.top_p <= 1:
-        yield f"--rollout.top_p {c.rollout.top_p}: must lie in (0, 1]; 1.0 samples from all tokens"
     yield from _check_batches(c)
     yield from _check_placement(c)
     if c.data.prompt_max_len + c.rollout.max_new_tokens > c.data.max_len:
@@ -122,40 +89,6 @@ def check_values(config: PureConfig) -> Iterator[str]:
         )
 
 
-def _check_positive(c: PureConfig) -> Iterator[str]:
-    remedies = {
-        "--rollout.temperature": (
-            c.rollout.temperature,
-            "sampling divides by it; use for example 0.5",
-        ),
-        "--max_steps": (c.max_steps, "a run needs at least one step"),
-        "--rollout.batch_size": (c.rollout.batch_size, "a step needs prompts"),
-        "--rollout.micro_batch_size": (c.rollout.micro_batch_size, "it counts answers"),
-        "--train.batch_size": (c.train.batch_size, "it counts answers"),
-        "--train.micro_batch_size": (c.train.micro_batch_size, "it counts answers"),
-        "--rollout.max_new_tokens": (c.rollout.max_new_tokens, "answers need tokens"),
-        "--actor.num_nodes": (c.actor.num_nodes, "the policy needs a place"),
-        "--actor.num_gpus_per_node": (c.actor.num_gpus_per_node, "the policy needs a place"),
-        "--vllm.num_engines": (c.vllm.num_engines, "rollouts need an engine"),
-        "--vllm.tensor_parallel_size": (c.vllm.tensor_parallel_size, "use 1 for one GPU an engine"),
-        "--vllm.sync_bucket_mb": (c.vllm.sync_bucket_mb, "use for example 512"),
-        "--reward.max_tokens_per_batch": (c.reward.max_tokens_per_batch, "use for example 16384"),
-        "--verifier_workers": (c.verifier_workers, "grading needs a process"),
-    }
-    for flag, (value, remedy) in remedies.items():
-        if not value > 0:
-            yield f"{flag} {value}: must be > 0; {remedy}"
-    limits = {
-        "--verifier_timeout": (c.verifier_timeout, 10),
-        "--verifier.batch_timeout": (c.verifier.batch_timeout, 30),
-    }
-    for flag, (value, example) in limits.items():
-        if not 0 < value <= MAX_TIMEOUT_SECONDS:
-            yield (
-                f"{flag} {value}: must be > 0 and at most {MAX_TIMEOUT_SECONDS:g} seconds; use for example {example}"
-            )
-
-
 def _check_alarms(c: PureConfig) -> Iterator[str]:
     for limit in c.alarm.limits:
         try:
@@ -164,8 +97,6 @@ def _check_alarms(c: PureConfig) -> Iterator[str]:
             yield f"--alarm.limits: {error}"
     if c.alarm.action != "rollback":
         return
-    if not 0 <= c.alarm.rollback_factor <= 1:
-        yield f"--alarm.rollback_factor {c.alarm.rollback_factor}: must lie in [0, 1]; 0.5 halves the weight"
     age = 2 * c.alarm.window
     if c.ckpt.disable_ds or c.ckpt.save_steps < 1:
         yield (
@@ -240,11 +171,31 @@ def _check_inputs(c: PureConfig, inputs: Inputs) -> Iterator[str]:
         tokenizer = _tokenizer(c.actor.model_name_or_path, c.trust_remote_code)
         yield from _check_separators(c, tokenizer)
     if c.uses_prm:
+        yield from _check_credit_function(c)
         yield from _check_prm(c, inputs)
     if c.data.prompt_dataset is None:
         yield "--data.prompt_dataset is missing: name a .json, .jsonl or .parquet file or a Hugging Face data set"
     yield from _read_prompts(c, tokenizer, inputs)
     yield from _check_records(c, inputs)
+
+
+def _check_credit_function(c: PureConfig) -> Iterator[str]:
+    """A function of the user's is tried on two short responses, so that its mistakes end before anything starts."""
+    if ":" not in c.credit_assignment:
+        return
+    import torch
+
+    mask_BS = torch.tensor([[True, True, True], [True, False, False]])
+    rewards_BS = torch.tensor([[0.5, -0.5, 0.25], [1.0, 0.0, 0.0]])
+    try:
+        assign_credit(rewards_BS, mask_BS, c)
+    except ValueError as error:
+        yield str(error)
+    except Exception as error:  # whatever the user's code raises
+        yield (
+            f"--credit_assignment {c.credit_assignment}: failed on rewards [[0.5, -0.5, 0.25], [1.0]] with "
+            f"{type(error).__name__}: {error}"
+        )
 
 
 def _read_prompts(c: PureConfig, tokenizer: Any, inputs: Inputs) -> Iterator[str]:

@@ -14,9 +14,10 @@ import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from pure_rlhf.algorithm.metrics import METRICS, is_declared
+from pure_rlhf.bounds import Bounds
 
 Row = Mapping[str, float]
 ACCURACY = "reward/verifiable_accuracy"
@@ -26,7 +27,7 @@ ACCURACY = "reward/verifiable_accuracy"
 class AlarmThresholds:
     """Defaults were set on healthy and collapsing runs of the small world (README)."""
 
-    window: int = 10
+    window: Annotated[int, Bounds(low=1, remedy="10 is the default")] = 10
     """Steps that a value is averaged over; no alarm comes before twice as many steps."""
     no_answer_frac: float = 0.5
     """only_thinking: share of answers without a closed box, in [0, 1]."""

@@ -1,40 +1,153 @@
-"""Turns step rewards into credit per step (stage 3): what one answer is worth, and who is to blame.
+"""Step rewards to credit per step (stage 3): what each step of a response is worth.
 
 Every method is written so that the plain sum of the credits from a step on is the return of that
-step. The sum of all of them is then the value of the answer, and later stages need not know the
+step. The sum of all of them is then the value of the response, and later stages need not know the
 method. `softmin` is equation 5 of the paper (arXiv 2504.15275); `min` is the return G_t that it
 approximates; `sum` and `gamma_decay` are what the paper argues against; `mean` is what the public
 option `disable_weighted_reward` computes.
+
+A method is one registered function; its settings stand in `CreditSettings` below. A function of your own is
+registered from outside by naming it: `--credit_assignment my_file.py:my_function` (CONTRIBUTING has the recipe).
+Torch is not imported here, so that the command line can be made of the settings.
 """
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import functools
+import importlib.util
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from pure_rlhf.algorithm.advantage_settings import CREDIT_ASSIGNMENTS, find_credit_problems
+from pure_rlhf.bounds import Bounds
 
-__all__ = ["CREDIT_ASSIGNMENTS", "assign_credit"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CreditAssignment = Callable[["Tensor", "Tensor", "CreditSettings"], "Tensor"]
+"""From the rewards of the steps, float32 `(B, S)` and 0 where there is no step, the mask of the steps, bool `(B, S)`,
+and the settings: the credit of each step, `(B, S)`."""
+
+CREDIT_ASSIGNMENTS: dict[str, CreditAssignment] = {}
+
+
+def credit_assignment(name: str) -> Callable[[CreditAssignment], CreditAssignment]:
+    """Register a function as `--credit_assignment NAME`."""
+
+    def register(function: CreditAssignment) -> CreditAssignment:
+        assert name not in CREDIT_ASSIGNMENTS, name
+        CREDIT_ASSIGNMENTS[name] = function
+        return function
+
+    return register
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreditSettings:
+    """How step rewards become credit."""
+
+    credit_assignment: str = "softmin"
+    """How step rewards become credit: softmin is PURE's min-form; sum and gamma_decay are what it argues against; also
+    min, mean, or FILE.py:FUNCTION for one of your own."""
+    credit_temperature: Annotated[
+        float,
+        Bounds(
+            above=0,
+            remedy="softmax(-r/T) is undefined; use a small positive value, or --credit_assignment min",
+        ),
+    ] = 0.1
+    """Temperature T of softmin, in units of the rewards; -> 0 is min."""
+    credit_gamma: Annotated[
+        float, Bounds(above=0, high=1, remedy="1 makes gamma_decay the plain sum")
+    ] = 1.0
+    """Discount per step of gamma_decay."""
+
+
+@credit_assignment("softmin")
+def _softmin(rewards_BS: Tensor, mask_BS: Tensor, settings: CreditSettings) -> Tensor:
+    """softmax(-r / T)_k * r_k. Its sum goes to min(r) as T -> 0, to mean(r) as T -> inf."""
+    logits_BS = (-rewards_BS / settings.credit_temperature).masked_fill(~mask_BS, -math.inf)
+    return (
+        logits_BS.softmax(dim=1) * rewards_BS
+    )  # a row without any step is all -inf, its softmax NaN
+
+
+@credit_assignment("min")
+def _worst_step_only(rewards_BS: Tensor, mask_BS: Tensor, settings: CreditSettings) -> Tensor:
+    """r_w at the (first) worst step w, 0 elsewhere, so that the return is min(r) up to w and 0 after it."""
+    # argmin returns the first of equal minima.
+    worst_B1 = rewards_BS.masked_fill(~mask_BS, math.inf).argmin(dim=1, keepdim=True)
+    return rewards_BS.new_zeros(rewards_BS.shape).scatter(
+        1, worst_B1, rewards_BS.gather(1, worst_B1)
+    )
+
+
+@credit_assignment("sum")
+def _sum(rewards_BS: Tensor, mask_BS: Tensor, settings: CreditSettings) -> Tensor:
+    """r_k."""
+    return rewards_BS
+
+
+@credit_assignment("gamma_decay")
+def _gamma_decay(rewards_BS: Tensor, mask_BS: Tensor, settings: CreditSettings) -> Tensor:
+    """G_k - G_{k+1} with G_k = sum over j >= k of gamma^(j-k) r_j."""
+    # G_k - G_{k+1} = r_k - (1 - gamma) G_{k+1}: no difference of two large numbers.
+    gamma = settings.credit_gamma
+    credit_BS = rewards_BS.clone()
+    return_B = rewards_BS.new_zeros(len(rewards_BS))
+    for step in reversed(range(rewards_BS.shape[1])):
+        credit_BS[:, step] -= (1 - gamma) * return_B
+        return_B = rewards_BS[:, step] + gamma * return_B
+    return credit_BS
+
+
+@credit_assignment("mean")
+def _mean(rewards_BS: Tensor, mask_BS: Tensor, settings: CreditSettings) -> Tensor:
+    """r_k / n."""
+    return rewards_BS / mask_BS.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+def find_credit_assignment(name: str) -> CreditAssignment:
+    """The registered function of that name, or the one of the user's file that `FILE.py:FUNCTION` names.
+
+    Raises:
+        ValueError: there is no such function; with the registered names.
+    """
+    if name in CREDIT_ASSIGNMENTS:
+        return CREDIT_ASSIGNMENTS[name]
+    file, colon, function = name.rpartition(":")
+    if colon and file.endswith(".py"):
+        return _load(file, function)
+    raise ValueError(
+        f"--credit_assignment {name}: must be one of {', '.join(CREDIT_ASSIGNMENTS)}, or FILE.py:FUNCTION"
+    )
+
+
+@functools.cache
+def _load(file: str, function: str) -> CreditAssignment:
+    path = Path(file)
+    if not path.is_file():
+        raise ValueError(
+            f"--credit_assignment {file}:{function}: there is no file {path.absolute()}; check the path"
+        )
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found = getattr(module, function, None)
+    if not callable(found):
+        raise ValueError(
+            f"--credit_assignment {file}:{function}: {path.absolute()} has no function {function}"
+        )
+    return found
 
 
 def assign_credit(
-    step_rewards_BS: Tensor,
-    step_mask_BS: Tensor,
-    *,
-    method: str,
-    temperature: float = 0.1,
-    gamma: float = 1.0,
+    step_rewards_BS: Tensor, step_mask_BS: Tensor, settings: CreditSettings
 ) -> Tensor:
     """Returns the credit of each step, float32, 0 where the step does not exist.
-
-    With r_1..r_n the rewards of an answer, the credit of step k is
-
-    * `softmin`: softmax(-r / T)_k * r_k. Its sum goes to min(r) as T -> 0, to mean(r) as T -> inf.
-    * `min`: r_w at the (first) worst step w, 0 elsewhere, so that the return is min(r) up to the
-      worst step and 0 after it.
-    * `sum`: r_k.
-    * `gamma_decay`: G_k - G_{k+1} with G_k = sum over j >= k of gamma^(j-k) r_j.
-    * `mean`: r_k / n.
 
     Example: rewards [0.8, -0.4] give, by softmin with T = 0.1, [4.9e-06, -0.3999975]; by min,
     [0, -0.4]; by sum, themselves; by gamma_decay with gamma = 0.5, [0.6 + 0.4, -0.4]; by mean,
@@ -43,26 +156,26 @@ def assign_credit(
     Args:
         step_rewards_BS: rewards, in [-1, 1] for a PRM; anything where the step does not exist.
         step_mask_BS: true where the step exists.
-        temperature: T > 0 of `softmin`, in units of the rewards.
-        gamma: discount per step of `gamma_decay`, in (0, 1].
+        settings: in range (`settings.find_setting_problems`).
 
     Raises:
-        ValueError: unknown method, T or gamma out of range, or a reward of an existing step that is
-            not finite (its answers are named).
+        ValueError: there is no such method; a reward of an existing step is not finite (its responses are named);
+            a function of the user's gave another shape, or credit that is not finite.
     """
-    problems = find_credit_problems(method=method, temperature=temperature, gamma=gamma)
-    if problems:
-        raise ValueError("; ".join(problems))
+    assign = find_credit_assignment(settings.credit_assignment)
     rewards_BS = _finite_rewards(step_rewards_BS, step_mask_BS)
-    if method == "softmin":
-        return _softmin(rewards_BS, step_mask_BS, temperature)
-    if method == "min":
-        return _worst_step_only(rewards_BS, step_mask_BS)
-    if method == "gamma_decay":
-        return _gamma_decay(rewards_BS, gamma)
-    if method == "mean":
-        return rewards_BS / step_mask_BS.sum(dim=1, keepdim=True).clamp(min=1)
-    return rewards_BS
+    credit_BS = assign(rewards_BS, step_mask_BS, settings)
+    if credit_BS.shape != rewards_BS.shape:
+        raise ValueError(
+            f"--credit_assignment {settings.credit_assignment}: must return the credit of each step, of shape "
+            f"{tuple(rewards_BS.shape)}; got {tuple(credit_BS.shape)}"
+        )
+    credit_BS = credit_BS.float().masked_fill(~step_mask_BS, 0.0)
+    if not credit_BS.isfinite().all():
+        raise ValueError(
+            f"--credit_assignment {settings.credit_assignment}: gave NaN or infinity for rewards that are finite"
+        )
+    return credit_BS
 
 
 def _finite_rewards(step_rewards_BS: Tensor, step_mask_BS: Tensor) -> Tensor:
@@ -71,29 +184,7 @@ def _finite_rewards(step_rewards_BS: Tensor, step_mask_BS: Tensor) -> Tensor:
     bad_rows = (~rewards_BS.isfinite()).any(dim=1).nonzero().flatten().tolist()
     if bad_rows:
         raise ValueError(
-            f"step rewards must be finite, but the PRM gave NaN or infinity for the answers "
+            f"step rewards must be finite, but the PRM gave NaN or infinity for the responses "
             f"{bad_rows} of {len(rewards_BS)}; check the PRM checkpoint and its number format"
         )
     return rewards_BS
-
-
-def _softmin(rewards_BS: Tensor, step_mask_BS: Tensor, temperature: float) -> Tensor:
-    logits_BS = (-rewards_BS / temperature).masked_fill(~step_mask_BS, -torch.inf)
-    # A row without any step is all -inf and its softmax NaN; the mask makes it 0.
-    return (logits_BS.softmax(dim=1) * rewards_BS).masked_fill(~step_mask_BS, 0.0)
-
-
-def _worst_step_only(rewards_BS: Tensor, step_mask_BS: Tensor) -> Tensor:
-    # argmin returns the first of equal minima.
-    worst_B1 = rewards_BS.masked_fill(~step_mask_BS, torch.inf).argmin(dim=1, keepdim=True)
-    return torch.zeros_like(rewards_BS).scatter(1, worst_B1, rewards_BS.gather(1, worst_B1))
-
-
-def _gamma_decay(rewards_BS: Tensor, gamma: float) -> Tensor:
-    # G_k - G_{k+1} = r_k - (1 - gamma) G_{k+1}: no difference of two large numbers.
-    credit_BS = rewards_BS.clone()
-    return_B = torch.zeros_like(rewards_BS[:, 0])
-    for step in reversed(range(rewards_BS.shape[1])):
-        credit_BS[:, step] -= (1 - gamma) * return_B
-        return_B = rewards_BS[:, step] + gamma * return_B
-    return credit_BS

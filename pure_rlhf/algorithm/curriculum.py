@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pure_rlhf.bounds import Bounds
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,28 +25,23 @@ class CurriculumSettings:
     """remove_extreme: drop groups whose answers are all right or all wrong; interquartile: keep P25 <= accuracy < P75
     of the step's groups (both as in PURE's second version); range: keep min_accuracy <= accuracy <= max_accuracy
     (PRIME, arXiv 2502.01456). Prompts without a known answer are always kept."""
-    min_accuracy: float = 0.2
-    """Lower bound of range, in [0, 1], inclusive."""
-    max_accuracy: float = 0.8
-    """Upper bound of range, in [0, 1], inclusive."""
-    over_sampling: float = 1.0
-    """Prompts drawn for each one that is missing, >= 1; what is kept beyond the batch is thrown away."""
-    max_rounds: int = 10
+    min_accuracy: Annotated[float, Bounds(low=0, high=1, remedy="PRIME uses 0.2")] = 0.2
+    """Lower bound of range, inclusive."""
+    max_accuracy: Annotated[float, Bounds(low=0, high=1, remedy="PRIME uses 0.8")] = 0.8
+    """Upper bound of range, inclusive."""
+    over_sampling: Annotated[float, Bounds(low=1, remedy="1 draws just what is missing")] = 1.0
+    """Prompts drawn for each one that is missing; what is kept beyond the batch is thrown away."""
+    max_rounds: Annotated[int, Bounds(low=1, remedy="a step needs one round of sampling")] = 10
     """Rounds of drawing and sampling in a step; a batch that is not full after them ends the run."""
 
 
 def find_curriculum_problems(settings: CurriculumSettings) -> Iterator[str]:
-    """One sentence for each setting that is out of range or at odds with another one."""
+    """One sentence for each setting that is at odds with another one (the bounds are checked with all others)."""
     low, high = settings.min_accuracy, settings.max_accuracy
-    if not 0 <= low <= high <= 1:
+    if low > high:
         yield (
-            f"min_accuracy {low} and max_accuracy {high} contradict each other: 0 <= min_accuracy <= max_accuracy <= 1 "
-            f"must hold; PRIME uses 0.2 and 0.8"
+            f"--curriculum.min_accuracy {low}: must be at most --curriculum.max_accuracy {high}; PRIME uses 0.2 and 0.8"
         )
-    if not 1 <= settings.over_sampling < float("inf"):
-        yield f"over_sampling must be >= 1, got {settings.over_sampling}; 1 draws just what is missing"
-    if settings.max_rounds < 1:
-        yield f"max_rounds must be >= 1, got {settings.max_rounds}: a step needs one round of sampling"
 
 
 def select_groups(accuracy_P: Tensor, settings: CurriculumSettings) -> Tensor:

@@ -23,7 +23,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from pure_rlhf.config import ConfigError, PureConfig
+from pure_rlhf.config import ConfigError, PureConfig, convention_defaults
 
 EXIT_WORKER_FAILED = 1
 EXIT_BAD_SETTINGS = 2
@@ -102,10 +102,14 @@ def _prepare_environment() -> None:
 def parse(arguments: list[str]) -> tuple[PureConfig, list[str]]:
     """Arguments -> configuration with paths filled in, and the problems of the flags that were left out of it.
 
-    A flag that tyro refuses is reported and dropped, so that the rest can be checked in the same go.
+    A flag that tyro refuses is reported and dropped, so that the rest can be checked in the same go. The defaults are
+    those of the chosen --convention and --advantage_estimator.
     """
     if "-h" in arguments or "--help" in arguments:
-        tyro.cli(PureConfig, args=["--help"], use_underscores=True)  # prints and exits
+        segments = _segments([a for a in arguments if a not in ("-h", "--help")])
+        tyro.cli(
+            PureConfig, args=["--help"], default=_defaults(segments), use_underscores=True
+        )  # exits
     names = set(_flag_names(PureConfig()))
     good: list[list[str]] = []
     problems: list[str] = []
@@ -115,8 +119,13 @@ def parse(arguments: list[str]) -> tuple[PureConfig, list[str]]:
             problems.append(problem)
         else:
             good.append(segment)
-    config, refused = _parse_values(good)
+    config, refused = _parse_values(good, _defaults(good))
     problems += refused
+    file, colon, function = config.credit_assignment.rpartition(":")
+    if colon:  # a file of the user's, which workers in other folders read too
+        config = dataclasses.replace(
+            config, credit_assignment=f"{Path(file).absolute()}:{function}"
+        )
     output = Path(config.output_dir)
     paths = dataclasses.replace(
         config.ckpt,
@@ -150,31 +159,49 @@ def _check_name(flag: str, names: set[str]) -> str | None:
     return f"--{name}: no such flag (names must be written out){hint}"
 
 
-def _parse_values(segments: list[list[str]]) -> tuple[PureConfig, list[str]]:
+def _defaults(segments: list[list[str]]) -> PureConfig:
+    """The settings where no flag is given; a convention that does not exist is refused later, with all the rest."""
+    chosen = {segment[0][2:]: segment[-1] for segment in segments}
+    try:
+        return convention_defaults(
+            chosen.get("convention", "openrlhf"), chosen.get("advantage_estimator", "rloo")
+        )
+    except ValueError:
+        return PureConfig()
+
+
+def _parse_values(segments: list[list[str]], defaults: PureConfig) -> tuple[PureConfig, list[str]]:
     """All flags at once; only where tyro refuses them, one by one, to say which and go on with the rest."""
-    config, problem = _try_parse([part for segment in segments for part in segment])
+    config, problem = _try_parse([part for segment in segments for part in segment], defaults)
     if config is not None:
         return config, []
-    reasons = {index: _try_parse(segment)[1] for index, segment in enumerate(segments)}
+    reasons = {index: _try_parse(segment, defaults)[1] for index, segment in enumerate(segments)}
     bad = {index: reason for index, reason in reasons.items() if reason}
     if not bad:
-        return PureConfig(), [problem or "the flags contradict each other"]
+        return defaults, [problem or "the flags contradict each other"]
     rest = [part for index, segment in enumerate(segments) if index not in bad for part in segment]
-    return tyro.cli(PureConfig, args=rest, use_underscores=True), [
+    return tyro.cli(PureConfig, args=rest, default=defaults, use_underscores=True), [
         f"{' '.join(segments[index])}: {reason}" for index, reason in bad.items()
     ]
 
 
-def _try_parse(arguments: list[str]) -> tuple[PureConfig | None, str | None]:
+def _try_parse(arguments: list[str], defaults: PureConfig) -> tuple[PureConfig | None, str | None]:
     """The configuration, or tyro's words for why not."""
     output = io.StringIO()
     try:
         with contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
             config, unknown = tyro.cli(
-                PureConfig, args=arguments, use_underscores=True, return_unknown_args=True
+                PureConfig,
+                args=arguments,
+                default=defaults,
+                use_underscores=True,
+                return_unknown_args=True,
             )
     except SystemExit:
-        words = " ".join(line.strip("│ ") for line in output.getvalue().splitlines()[1:])
+        lines = [line.strip("│─╭╮╰╯- ") for line in output.getvalue().splitlines()[1:]]
+        words = " ".join(
+            line for line in lines if line and not line.startswith("For full helptext")
+        )
         return None, words.split("─")[0].strip()
     return (None, f"takes no value {' '.join(map(repr, unknown))}") if unknown else (config, None)
 

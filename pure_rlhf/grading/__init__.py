@@ -6,3 +6,6 @@
 No Ray, no OpenRLHF, no torch. Everything here reads what a model wrote: a policy under reinforcement learning finds
 what the grader pays for. docs/verifier.md has the rules, and what was tried against them.
 """
+
+MAX_TIMEOUT_SECONDS = 3600.0
+"""The longest time limit of an answer or a batch; here, so that the settings need not load the verifier."""

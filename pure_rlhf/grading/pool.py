@@ -23,6 +23,7 @@ from typing import Any
 
 from pebble import ProcessFuture, ProcessPool
 
+from pure_rlhf.grading import MAX_TIMEOUT_SECONDS
 from pure_rlhf.grading.equality import RULES
 from pure_rlhf.grading.final_answer import (
     ExtractionMode,
@@ -36,7 +37,6 @@ from pure_rlhf.grading.final_answer import (
 
 EXTRA_MEMORY_BYTES = 2 << 30
 """Address space that grading may add to a fresh worker: an absurd answer ends in a MemoryError, not in a dead host."""
-MAX_TIMEOUT_SECONDS = 3600.0
 START_SECONDS = 600.0
 """Limit of the start of the first worker."""
 _RULE_NAMES = tuple(RULES)

@@ -23,9 +23,10 @@ from torch import Tensor
 from pure_rlhf.algorithm.advantages import compute_advantages
 from pure_rlhf.algorithm.batching import plan_batches
 from pure_rlhf.algorithm.rollout_metrics import rollout_metrics
+from pure_rlhf.algorithm.settings import AdvantageSettings
 from pure_rlhf.algorithm.step_segmentation import split_steps
 from pure_rlhf.grading.pool import VerifierPool, rule_of_code, verdict_code
-from pure_rlhf.types import Advantages, AdvantageSettings, StepSpans
+from pure_rlhf.types import Advantages, StepSpans
 from pure_rlhf.workers.prm_reader import PrmReader
 from pure_rlhf.workers.samples_generator import answer_texts
 
@@ -34,8 +35,10 @@ class PureExperienceMaker(RemoteExperienceMaker):
     """Upstream's log-probabilities and KL, PURE's rewards and advantages.
 
     Args (besides upstream's):
-        settings: how rewards become advantages; its KL coefficient follows the controller, its process_reward_coef
-            the attribute of that name.
+        settings: how rewards become advantages; the trainer's schedule sets the weight of the process rewards for
+            each step in `process_reward_coef`.
+        group_size: responses to each prompt.
+        max_response_tokens: the length limit of a response.
         verifier: grades final answers.
         prm_reader: lays out answers for the PRM; None in mode VR.
         separator_ids, eos_token_ids: token ids of the step rules.
@@ -46,6 +49,8 @@ class PureExperienceMaker(RemoteExperienceMaker):
         self,
         *args: Any,
         settings: AdvantageSettings,
+        group_size: int,
+        max_response_tokens: int,
         verifier: VerifierPool,
         separator_ids: list[int],
         prm_reader: PrmReader | None,
@@ -53,7 +58,9 @@ class PureExperienceMaker(RemoteExperienceMaker):
     ) -> None:
         super().__init__(*args)
         self.settings = settings
-        self.process_reward_coef = settings.process_reward_coef  # the trainer's schedule sets it
+        self.process_reward_coef = settings.process_reward_coef
+        self.group_size = group_size
+        self.max_response_tokens = max_response_tokens
         self.verifier = verifier
         self.separator_ids = separator_ids
         self.prm_reader = prm_reader
@@ -87,11 +94,10 @@ class PureExperienceMaker(RemoteExperienceMaker):
         verifiable_reward_B[verdict_code_B.isnan()] = math.nan
         with self._timed("timing/advantages"):
             advantages = compute_advantages(  # 3 credit and 4 advantages
-                dataclasses.replace(
-                    self.settings,
-                    kl_coef=self.kl_ctl.value,
-                    process_reward_coef=self.process_reward_coef,
-                ),
+                dataclasses.replace(self.settings, process_reward_coef=self.process_reward_coef),
+                group_size=self.group_size,
+                max_response_tokens=self.max_response_tokens,
+                kl_coef=self.kl_ctl.value,
                 step_rewards_BS=step_rewards_BS,
                 steps=steps,
                 verifiable_reward_B=verifiable_reward_B,
@@ -184,7 +190,7 @@ class PureExperienceMaker(RemoteExperienceMaker):
             kl_BA=_gather(experiences, "kl", shape),
             policy_log_probs_BA=_gather(experiences, "action_log_probs", shape),
             engine_log_probs_BA=batch.rollout_log_probs,
-            group_size=self.settings.group_size,
+            group_size=self.group_size,
             answer_ids_BA=batch.sequences[:, 1:],
             texts=texts,
         )
@@ -198,7 +204,7 @@ class PureExperienceMaker(RemoteExperienceMaker):
             bounds = list(zip([start, *[end + 1 for end in ends[:-1]]], ends, strict=True))
             self.rollout_records.append(
                 {
-                    "group": i // self.settings.group_size,
+                    "group": i // self.group_size,
                     "prompt": batch.prompts[i],
                     "answer": batch.labels[i],
                     "text": texts[i],

@@ -19,10 +19,10 @@ from openrlhf.utils.utils import get_tokenizer
 from scipy.stats import binomtest
 from transformers import AutoTokenizer, GenerationConfig
 
-from pure_rlhf.algorithm.advantage_settings import scheduled_coef
 from pure_rlhf.algorithm.alarms import Alarm, Row, find_alarms, without_undone
 from pure_rlhf.algorithm.metrics import check_declared
 from pure_rlhf.algorithm.rollout_metrics import timing_per_kilotoken
+from pure_rlhf.algorithm.settings import scheduled_coef
 from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
 from pure_rlhf.config import PureConfig
 from pure_rlhf.data import PromptRecord
@@ -105,7 +105,9 @@ class PureTrainer(undecorated(PPOTrainer)):
             self.kl_ctl,
             strategy,
             tokenizer,
-            settings=config.advantage_settings(),
+            settings=config,
+            group_size=config.rollout.n_samples_per_prompt,
+            max_response_tokens=config.rollout.max_new_tokens,
             verifier=self.verifier,
             separator_ids=find_separator_token_ids(tokenizer, config.step_separator),
             prm_reader=_prm_reader(config, inputs, tokenizer),
@@ -179,12 +181,7 @@ class PureTrainer(undecorated(PPOTrainer)):
 
     def process_reward_coef(self, global_step: int) -> float:
         """Weight of the process rewards after so many steps: the schedule's, lowered by every roll back."""
-        coef = scheduled_coef(
-            self.experience_maker.settings.process_reward_coef,
-            self.config.process_reward_final_coef,
-            schedule=self.config.process_reward_schedule,
-            progress=min(global_step / max(self.max_steps - 1, 1), 1.0),
-        )
+        coef = scheduled_coef(self.config, min(global_step / max(self.max_steps - 1, 1), 1.0))
         return coef * self.config.alarm.rollback_factor**self.num_rollbacks
 
     def broadcast_to_vllm(self) -> None:

@@ -113,7 +113,6 @@ def upstream_args(config: PureConfig) -> SimpleNamespace:
     """The nested, mutable namespace that OpenRLHF calls `args`; ours rides along as `args.pure`."""
     values = _merge(dataclasses.asdict(config), _FIXED)
     values["actor"]["eps_clip_low_high"] = (config.actor.eps_clip, config.actor.eps_clip)
-    values["algo"]["kl"]["estimator"] = config.advantage_settings().kl_estimator
     values["rollout"]["vllm_generate_batch_size"] = config.rollout.batch_size
     # Policy and reference divide their logits by this; the engines sample at `args.pure.rollout.temperature`.
     if config.log_prob_temperature == "one":

@@ -13,13 +13,15 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pure_rlhf.algorithm.advantages import compute_advantages
+from pure_rlhf.algorithm.settings import AdvantageSettings, convention_settings
 from pure_rlhf.algorithm.step_segmentation import split_steps
-from pure_rlhf.types import AdvantageSettings, StepSpans, convention_settings
+from pure_rlhf.types import StepSpans
 from tests.unit.algorithm.loop_reference import loop_advantages
 
 NUM_ANSWERS, MAX_ANSWER_TOKENS, MAX_STEPS, GROUP_SIZE = 1024, 2048, 60, 4
@@ -65,13 +67,17 @@ def median_seconds(function: Callable[[], object], repeats: int) -> tuple[float,
 def benchmark(name: str, steps: StepSpans, action_mask_BA: Tensor, rewards: list[Tensor]) -> bool:
     """Prints one line; returns whether both implementations agree."""
     step_rewards_BS, verifiable_reward_B, kl_BA = rewards
-    settings = AdvantageSettings(
-        group_size=GROUP_SIZE, baseline_length=MAX_ANSWER_TOKENS, **convention_settings(name)
-    )
+    settings = AdvantageSettings(**convention_settings(name))
+    batch: dict[str, Any] = {
+        "group_size": GROUP_SIZE,
+        "max_response_tokens": MAX_ANSWER_TOKENS,
+        "kl_coef": 0.001,
+    }
 
     def ours() -> Tensor:
         return compute_advantages(
             settings,
+            **batch,
             step_rewards_BS=step_rewards_BS,
             steps=steps,
             verifiable_reward_B=verifiable_reward_B,
@@ -82,6 +88,7 @@ def benchmark(name: str, steps: StepSpans, action_mask_BA: Tensor, rewards: list
     def plain_loop() -> Tensor:
         return loop_advantages(
             settings,
+            **batch,
             step_rewards_BS=step_rewards_BS,
             steps=steps,
             verifiable_reward_B=verifiable_reward_B,

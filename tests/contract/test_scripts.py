@@ -52,9 +52,8 @@ def test_the_gpu_block_is_the_published_recipe() -> None:
     assert (config.rollout.temperature, config.rollout.max_new_tokens) == (0.5, 2048)
     assert config.ds.adam_offload and config.actor.gradient_checkpointing_enable
     assert (config.ds.zero_stage, config.ds.attn_implementation) == (2, "flash_attention_2")
-    settings = config.advantage_settings()
-    assert (settings.reward_baseline, settings.credit_assignment) == ("token", "softmin")
-    assert (settings.credit_temperature, settings.verifiable_reward_coef) == (0.1, 1.0)
+    assert (config.reward_baseline, config.credit_assignment) == ("token", "softmin")
+    assert (config.credit_temperature, config.verifiable_reward_coef) == (0.1, 1.0)
 
 
 def test_the_defaults_are_the_recipe_too() -> None:

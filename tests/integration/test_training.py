@@ -162,7 +162,9 @@ def test_prm_scores_are_those_of_the_checkpoint(
 
 
 def test_modes_change_what_the_metrics_show(world: RandomWorld, tmp_path: Path) -> None:
-    """VR loads no PRM and has no process return; PRM has one and gives verified answers no reward."""
+    """VR loads no PRM and has no process return; PRM has one, here by a credit assignment of the user's own file."""
+    toy = tmp_path / "toy.py"
+    toy.write_text("def third(rewards_BS, mask_BS, settings):\n    return rewards_BS / 3\n")
     for mode, expected in (
         ("VR", {"policy-0", "reference-0", "rollout-0", "trainer"}),
         ("PRM", None),
@@ -178,7 +180,7 @@ def test_modes_change_what_the_metrics_show(world: RandomWorld, tmp_path: Path) 
             if mode == "VR"
             # the random policy never writes a box: an alarm at the second step, which is then the last
             else {
-                "credit_assignment": "sum",
+                "credit_assignment": f"{toy}:third",
                 "max_steps": 5,
                 "alarm__window": 1,
                 "alarm__action": "stop",
@@ -219,8 +221,8 @@ def test_modes_change_what_the_metrics_show(world: RandomWorld, tmp_path: Path) 
             # all answers of the random policy are wrong: leave-one-out leaves nothing, and open prompts give 0
             assert all(abs(value) < 0.05 for answer in answers for value in answer["advantages"])
         else:
-            sums = [sum(answer["step_rewards"]) for answer in answers]
-            assert row["reward/process_return"] == pytest.approx(sum(sums) / len(sums), abs=0.2)
+            thirds = [sum(answer["step_rewards"]) / 3 for answer in answers]
+            assert row["reward/process_return"] == pytest.approx(sum(thirds) / len(thirds), abs=0.1)
 
 
 SILENT = {  # no detector but one's own limit

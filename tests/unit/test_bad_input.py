@@ -35,19 +35,19 @@ def test_the_test_world_has_no_problem(world: RandomWorld, tmp_path: Path) -> No
     [
         (
             {"rollout__n_samples_per_prompt": 1},
-            "--rollout.n_samples_per_prompt must be >= 2, got 1",
+            "--rollout.n_samples_per_prompt 1: must be >= 2",
             "sample at least two",
         ),
         ({"rollout__temperature": 0}, "--rollout.temperature 0.0", "must be > 0"),
         (
             {"credit_temperature": 0},
-            "--credit_temperature must be > 0, got 0.0",
+            "--credit_temperature 0.0: must be > 0",
             "--credit_assignment min",
         ),
-        ({"credit_temperature": -1}, "--credit_temperature", "must be > 0, got -1.0"),
+        ({"credit_temperature": -1}, "--credit_temperature -1.0", "must be > 0"),
         (
             {"convention": "verl", "reward_baseline": "token"},
-            "--kl_baselined True needs a baseline of whole returns",
+            "--kl_baselined: needs a baseline of whole returns",
             "--reward_baseline return",
         ),
         ({"train__batch_size": 24}, "--train.batch_size 24", "must divide"),
@@ -68,8 +68,14 @@ def test_the_test_world_has_no_problem(world: RandomWorld, tmp_path: Path) -> No
             "its columns are 'question', 'answer'",
         ),
         ({"data__prompt_max_len": 3, "data__max_len": 67}, "--data.prompt_dataset", "longer than"),
-        ({"step_separator": "Q\n\n\nQ"}, "--step_separator", ""),
-        ({"prm_separator": "step "}, "--prm_separator", ""),
+        (
+            {"credit_assignment": "max"},
+            "--credit_assignment max",
+            "must be one of softmin, min, sum, gamma_decay, mean, or FILE.py:FUNCTION",
+        ),
+        ({"credit_assignment": "no.py:f"}, "--credit_assignment", "there is no file /"),
+        ({"step_separator": "Q\n\n\nQ"}, "--step_separator 'Q", "tokens of this tokenizer does"),
+        ({"prm_separator": "step "}, "--prm_separator 'step '", "must be exactly one token"),
         (
             {"ds__attn_implementation": "flash_attention_2"},
             "--ds.attn_implementation",
@@ -78,7 +84,7 @@ def test_the_test_world_has_no_problem(world: RandomWorld, tmp_path: Path) -> No
         ({"ds__lora__rank": 8}, "--ds.lora.rank 8", "LoRA"),
         (
             {"curriculum__min_accuracy": 0.8, "curriculum__max_accuracy": 0.2},
-            "--curriculum.min_accuracy 0.8 and --curriculum.max_accuracy 0.2 contradict each other",
+            "--curriculum.min_accuracy 0.8: must be at most --curriculum.max_accuracy 0.2",
             "PRIME uses 0.2 and 0.8",
         ),
         ({"alarm__limits": "reward/acuracy<0.1"}, "--alarm.limits", "did you mean"),
@@ -92,7 +98,7 @@ def test_the_test_world_has_no_problem(world: RandomWorld, tmp_path: Path) -> No
             "--alarm.action rollback: goes back at least 20 steps",
             "keep 5",
         ),
-        ({"ckpt__load_enable": ""}, "--ckpt.load_enable", ""),
+        ({"ckpt__load_enable": ""}, "--ckpt.load_enable", "drop the flag to start afresh"),
         (
             {"rollout__batch_size": 64, "train__batch_size": 256},
             "--rollout.batch_size 64",
@@ -256,7 +262,7 @@ def test_run_returns_the_exit_code(
     world: RandomWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(world.flags(tmp_path / "run", credit_gamma=2.0)) == 2
-    assert "--credit_gamma must be in (0, 1], got 2.0" in capsys.readouterr().err
+    assert "--credit_gamma 2.0: must be in (0, 1]" in capsys.readouterr().err
 
 
 def test_every_flag_named_in_a_message_exists() -> None:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pure_rlhf.types import AdvantageSettings, StepSpans
+from pure_rlhf.algorithm.settings import AdvantageSettings
+from pure_rlhf.types import StepSpans
 
 
 @dataclass
@@ -33,6 +34,9 @@ class Answer:
 def loop_advantages(
     settings: AdvantageSettings,
     *,
+    group_size: int,
+    max_response_tokens: int,
+    kl_coef: float,
     step_rewards_BS: Tensor,
     steps: StepSpans,
     verifiable_reward_B: Tensor,
@@ -41,10 +45,10 @@ def loop_advantages(
 ) -> Tensor:
     """Returns `advantages_BA`, in float64."""
     answers = _read_answers(step_rewards_BS, steps, verifiable_reward_B, kl_BA, action_mask_BA)
-    size = settings.group_size
     rows: list[list[float]] = []
-    for start in range(0, len(answers), size):
-        rows.extend(_group_advantages(settings, answers[start : start + size]))
+    for start in range(0, len(answers), group_size):
+        group = answers[start : start + group_size]
+        rows.extend(_group_advantages(settings, group, max_response_tokens, kl_coef))
     for answer, row in zip(answers, rows, strict=True):
         if settings.mask_separator:
             for end in answer.ends:
@@ -99,6 +103,7 @@ def credit_of(settings: AdvantageSettings, rewards: list[float]) -> list[float]:
         return [r / count for r in rewards]
     if settings.credit_assignment == "sum":
         return list(rewards)
+    assert settings.credit_assignment == "gamma_decay"
     gamma = settings.credit_gamma
     returns = [
         sum(gamma ** (j - k) * rewards[j] for j in range(k, count)) for k in range(count + 1)
@@ -106,11 +111,13 @@ def credit_of(settings: AdvantageSettings, rewards: list[float]) -> list[float]:
     return [returns[k] - returns[k + 1] for k in range(count)]
 
 
-def _group_advantages(settings: AdvantageSettings, group: list[Answer]) -> list[list[float]]:
+def _group_advantages(
+    settings: AdvantageSettings, group: list[Answer], max_response_tokens: int, kl_coef: float
+) -> list[list[float]]:
     size = len(group)
 
     def peers_of(i: int) -> list[int]:
-        return [j for j in range(size) if settings.estimator != "rloo" or j != i]
+        return [j for j in range(size) if settings.advantage_estimator != "rloo" or j != i]
 
     def mean_over_peers(i: int, value: Callable[[int], float]) -> float:
         return sum(value(j) for j in peers_of(i)) / len(peers_of(i))
@@ -135,11 +142,14 @@ def _group_advantages(settings: AdvantageSettings, group: list[Answer]) -> list[
         for end, payout, baseline in zip(answer.ends, payouts[i], baselines, strict=True):
             process_row[end] += payout - baseline
         final_row[-1] = final_rewards[i]
-        if settings.verifiable_reward_baseline == "scalar" and settings.estimator != "group_norm":
+        if (
+            settings.verifiable_reward_baseline == "scalar"
+            and settings.advantage_estimator != "group_norm"
+        ):
             final_row[-1] -= mean_over_peers(i, lambda j: final_rewards[j])
         process.append(_returns(process_row))
         final.append(_returns(final_row))
-        penalty.append(_returns([settings.kl_coef * value for value in answer.kl]))
+        penalty.append(_returns([kl_coef * value for value in answer.kl]))
 
     # What the baseline of whole returns is made of, and what joins after it.
     inside = [list(row) for row in process]
@@ -147,7 +157,7 @@ def _group_advantages(settings: AdvantageSettings, group: list[Answer]) -> list[
     for i, answer in enumerate(group):
         shared = settings.verifiable_reward_baseline == "shared"
         for t in range(answer.length):
-            if shared or settings.estimator == "group_norm":
+            if shared or settings.advantage_estimator == "group_norm":
                 inside[i][t] += final[i][t]
             else:
                 outside[i][t] += final[i][t]
@@ -155,12 +165,11 @@ def _group_advantages(settings: AdvantageSettings, group: list[Answer]) -> list[
                 inside[i][t] -= penalty[i][t]
             else:
                 outside[i][t] -= penalty[i][t]
-    if settings.estimator == "group_norm":
+    if settings.advantage_estimator == "group_norm":
         inside = _normalize_group(inside)
     elif settings.reward_baseline == "return":
-        length = settings.baseline_length or 0
         sums = [sum(row) for row in inside]
-        shifts = [mean_over_peers(i, lambda j: sums[j]) / length for i in range(size)]
+        shifts = [mean_over_peers(i, lambda j: sums[j]) / max_response_tokens for i in range(size)]
         inside = [[g - shifts[i] for g in row] for i, row in enumerate(inside)]
     return [
         [a + b for a, b in zip(first, second, strict=True)]

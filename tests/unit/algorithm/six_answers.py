@@ -24,8 +24,9 @@ import torch
 from torch import Tensor
 
 from pure_rlhf.algorithm.advantages import compute_advantages
+from pure_rlhf.algorithm.settings import AdvantageSettings, convention_settings
 from pure_rlhf.algorithm.step_segmentation import split_steps
-from pure_rlhf.types import Advantages, AdvantageSettings, StepSpans, convention_settings
+from pure_rlhf.types import Advantages, StepSpans
 
 TEMPERATURE = 0.9102392266268373  # 1 / ln 3
 ANSWERS = [
@@ -69,11 +70,11 @@ def pad_rows(rows: list[list[float]], width: int) -> Tensor:
     return torch.tensor([row + [float("nan")] * (width - len(row)) for row in rows])
 
 
-def six_answer_advantages(settings: AdvantageSettings) -> tuple[Advantages, Tensor]:
+def six_answer_advantages(arguments: dict[str, Any]) -> tuple[Advantages, Tensor]:
     """Returns the result for the six answers, and their action mask."""
     steps, action_mask = lay_out(ANSWERS, PROMPT_LENGTHS)
     result = compute_advantages(
-        settings,
+        **arguments,
         step_rewards_BS=pad_rows(STEP_REWARDS, 3),
         steps=steps,
         verifiable_reward_B=torch.tensor(SOLVED),
@@ -83,21 +84,33 @@ def six_answer_advantages(settings: AdvantageSettings) -> tuple[Advantages, Tens
     return result, action_mask
 
 
-def settings_for(convention: str, **changes: Any) -> AdvantageSettings:
-    """A preset as the hand-computed numbers use it: beta = 0.1, N = 8, not whitened."""
-    values = {
-        "group_size": 3,
-        "credit_temperature": TEMPERATURE,
-        "kl_coef": 0.1,
-        "baseline_length": 8,
-        "normalize": False,
+def arguments_for(
+    convention: str,
+    *,
+    group_size: int = 3,
+    kl_coef: float = 0.1,
+    max_response_tokens: int = 8,
+    **changes: Any,
+) -> dict[str, Any]:
+    """Arguments of `compute_advantages` for a convention with changed settings."""
+    return {
+        "settings": AdvantageSettings(**{**convention_settings(convention), **changes}),
+        "group_size": group_size,
+        "kl_coef": kl_coef,
+        "max_response_tokens": max_response_tokens,
     }
-    return AdvantageSettings(**{**convention_settings(convention), **values, **changes})
 
 
-def assert_rows(settings: AdvantageSettings, expected: list[list[float]]) -> None:
+def settings_for(convention: str, **changes: Any) -> dict[str, Any]:
+    """A convention as the hand-computed numbers use it: beta = 0.1, N = 8, not whitened."""
+    return arguments_for(
+        convention, **{"credit_temperature": TEMPERATURE, "normalize": False, **changes}
+    )
+
+
+def assert_rows(arguments: dict[str, Any], expected: list[list[float]]) -> None:
     """Compares the advantages of the six answers with one list per answer."""
-    result, action_mask = six_answer_advantages(settings)
+    result, action_mask = six_answer_advantages(arguments)
     torch.testing.assert_close(
         result.advantages_BA, place(expected, action_mask), atol=2e-6, rtol=2e-6
     )

@@ -10,9 +10,14 @@ import torch
 from torch import Tensor
 
 from pure_rlhf.algorithm.advantages import compute_advantages, length_penalty
-from pure_rlhf.types import AdvantageSettings, StepSpans, convention_settings
+from pure_rlhf.types import StepSpans
 from tests.unit.algorithm.loop_reference import loop_advantages
-from tests.unit.algorithm.six_answers import lay_out, place, six_answer_advantages
+from tests.unit.algorithm.six_answers import (
+    arguments_for,
+    lay_out,
+    place,
+    six_answer_advantages,
+)
 
 NAN = float("nan")
 GROUP_SIZE = 4
@@ -53,9 +58,13 @@ def make_inputs(answers: list[list[int]], extra_padding: int = 0) -> dict[str, A
     }
 
 
-def settings_with(convention: str = "openrlhf", **changes: Any) -> AdvantageSettings:
-    values = {"group_size": GROUP_SIZE, "kl_coef": 0.05, "baseline_length": 31}
-    return AdvantageSettings(**{**convention_settings(convention), **values, **changes})
+def settings_with(convention: str = "openrlhf", **changes: Any) -> dict[str, Any]:
+    values = {"group_size": GROUP_SIZE, "kl_coef": 0.05, "max_response_tokens": 31}
+    return arguments_for(convention, **{**values, **changes})
+
+
+def changed(arguments: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return arguments | {"settings": dataclasses.replace(arguments["settings"], **changes)}
 
 
 SETTINGS = {
@@ -66,19 +75,23 @@ SETTINGS = {
     "verl with mask": settings_with("verl", mask_separator=True, reward_mode="PRM"),
     "none": settings_with(reward_baseline="none", credit_assignment="mean", normalize=False),
     "VR": settings_with(reward_mode="VR", verifiable_reward_range="minus_one_one"),
-    "reinforce token": settings_with(estimator="reinforce_baseline", process_reward_coef=0.3),
-    "reinforce return": settings_with("verl", estimator="reinforce_baseline"),
+    "reinforce token": settings_with(
+        advantage_estimator="reinforce_baseline", process_reward_coef=0.3
+    ),
+    "reinforce return": settings_with("verl", advantage_estimator="reinforce_baseline"),
     "gamma decay": settings_with(credit_assignment="gamma_decay", credit_gamma=0.9),
-    "group norm": settings_with(estimator="group_norm", reward_baseline="none"),
-    "group norm verl": settings_with("verl", estimator="group_norm", reward_baseline="none"),
+    "group norm": settings_with(advantage_estimator="group_norm", reward_baseline="none"),
+    "group norm verl": settings_with(
+        "verl", advantage_estimator="group_norm", reward_baseline="none"
+    ),
 }
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_equals_the_plain_loop(name: str) -> None:
     inputs = make_inputs(random_answers())
-    ours = compute_advantages(SETTINGS[name], **inputs).advantages_BA
-    expected = loop_advantages(SETTINGS[name], **inputs).float()
+    ours = compute_advantages(**SETTINGS[name], **inputs).advantages_BA
+    expected = loop_advantages(**SETTINGS[name], **inputs).float()
     torch.testing.assert_close(ours, expected, atol=2e-5, rtol=2e-5)
     assert ours[~inputs["action_mask_BA"]].eq(0).all()
 
@@ -92,8 +105,8 @@ def test_padding_changes_nothing(name: str) -> None:
     padded["kl_BA"] = padded["kl_BA"].masked_fill(outside, NAN)  # never to be read
     padded["step_rewards_BS"] = torch.nn.functional.pad(padded["step_rewards_BS"], (0, 2))
     padded["steps"] = pad_steps(padded["steps"], 2)
-    reference = compute_advantages(SETTINGS[name], **inputs)
-    result = compute_advantages(SETTINGS[name], **padded)
+    reference = compute_advantages(**SETTINGS[name], **inputs)
+    result = compute_advantages(**SETTINGS[name], **padded)
     pad = torch.nn.functional.pad
     torch.testing.assert_close(result.advantages_BA, pad(reference.advantages_BA, (0, 7)))
     torch.testing.assert_close(result.returns_BA, pad(reference.returns_BA, (0, 7)))
@@ -123,19 +136,19 @@ def take_rows(inputs: dict[str, Any], rows: list[int]) -> dict[str, Any]:
 def test_order_of_prompts_and_of_answers_changes_nothing(name: str) -> None:
     inputs = make_inputs(random_answers())
     order = [group * GROUP_SIZE + place for group in (3, 0, 5, 1, 4, 2) for place in (2, 0, 3, 1)]
-    whole = compute_advantages(SETTINGS[name], **inputs).advantages_BA
-    shuffled = compute_advantages(SETTINGS[name], **take_rows(inputs, order)).advantages_BA
+    whole = compute_advantages(**SETTINGS[name], **inputs).advantages_BA
+    shuffled = compute_advantages(**SETTINGS[name], **take_rows(inputs, order)).advantages_BA
     torch.testing.assert_close(shuffled, whole[order], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_splitting_into_groups_changes_nothing_but_whitening(name: str) -> None:
-    settings = dataclasses.replace(SETTINGS[name], normalize=False)
+    settings = changed(SETTINGS[name], normalize=False)
     inputs = make_inputs(random_answers())
-    whole = compute_advantages(settings, **inputs).advantages_BA
+    whole = compute_advantages(**settings, **inputs).advantages_BA
     pieces = [
         compute_advantages(
-            settings, **take_rows(inputs, list(range(start, start + GROUP_SIZE)))
+            **settings, **take_rows(inputs, list(range(start, start + GROUP_SIZE)))
         ).advantages_BA
         for start in range(0, len(whole), GROUP_SIZE)
     ]
@@ -145,7 +158,7 @@ def test_splitting_into_groups_changes_nothing_but_whitening(name: str) -> None:
 def test_leave_one_out_rewards_sum_to_zero_in_every_group() -> None:
     inputs = make_inputs(random_answers())
     settings = settings_with(reward_mode="VR", kl_coef=0.0, normalize=False, mask_separator=False)
-    rewards_B = compute_advantages(settings, **inputs).token_rewards_BA.sum(1)
+    rewards_B = compute_advantages(**settings, **inputs).token_rewards_BA.sum(1)
     assert rewards_B.abs().max() > 0.1
     torch.testing.assert_close(
         rewards_B.view(-1, GROUP_SIZE).sum(1), torch.zeros(6), atol=1e-6, rtol=0
@@ -165,15 +178,15 @@ def test_unanswered_prompts_contribute_exactly_zero(convention: str, value_range
         normalize=False,
         verifiable_reward_range=value_range,
     )
-    result = compute_advantages(settings, **inputs)
+    result = compute_advantages(**settings, **inputs)
     assert result.advantages_BA[unanswered].eq(0).all()
     assert result.advantages_BA[~unanswered].ne(0).any()
     assert result.process_return_B.eq(0).all()
-    both = dataclasses.replace(settings, reward_mode="PRMVR")
-    process_only = dataclasses.replace(settings, reward_mode="PRM")
+    both = changed(settings, reward_mode="PRMVR")
+    process_only = changed(settings, reward_mode="PRM")
     torch.testing.assert_close(
-        compute_advantages(both, **inputs).advantages_BA[unanswered],
-        compute_advantages(process_only, **inputs).advantages_BA[unanswered],
+        compute_advantages(**both, **inputs).advantages_BA[unanswered],
+        compute_advantages(**process_only, **inputs).advantages_BA[unanswered],
         atol=0,
         rtol=0,
     )
@@ -184,7 +197,7 @@ def test_range_of_the_verifiable_reward_matters_only_where_it_shares_the_baselin
     for convention, matters in (("openrlhf", False), ("verl", True)):
         first, second = (
             compute_advantages(
-                settings_with(convention, verifiable_reward_range=value_range, normalize=False),
+                **settings_with(convention, verifiable_reward_range=value_range, normalize=False),
                 **inputs,
             ).advantages_BA
             for value_range in ("minus_one_zero", "zero_one")
@@ -195,50 +208,50 @@ def test_range_of_the_verifiable_reward_matters_only_where_it_shares_the_baselin
 def test_modes() -> None:
     inputs = make_inputs(random_answers())
     solved = inputs["verifiable_reward_B"]
-    process = compute_advantages(settings_with(reward_mode="PRM"), **inputs).advantages_BA
+    process = compute_advantages(**settings_with(reward_mode="PRM"), **inputs).advantages_BA
     flipped = {**inputs, "verifiable_reward_B": 1 - solved}
     assert torch.equal(
-        process, compute_advantages(settings_with(reward_mode="PRM"), **flipped).advantages_BA
+        process, compute_advantages(**settings_with(reward_mode="PRM"), **flipped).advantages_BA
     )
-    verifiable = compute_advantages(settings_with(reward_mode="VR"), **inputs)
+    verifiable = compute_advantages(**settings_with(reward_mode="VR"), **inputs)
     without_prm = {**inputs, "step_rewards_BS": None}
     assert torch.equal(
         verifiable.advantages_BA,
-        compute_advantages(settings_with(reward_mode="VR"), **without_prm).advantages_BA,
+        compute_advantages(**settings_with(reward_mode="VR"), **without_prm).advantages_BA,
     )
     with pytest.raises(ValueError, match="reward_mode PRMVR needs step rewards"):
-        compute_advantages(settings_with(), **without_prm)
+        compute_advantages(**settings_with(), **without_prm)
 
 
 def test_bad_rewards_are_refused_with_their_answers() -> None:
     inputs = make_inputs(random_answers())
     step_rewards = inputs["step_rewards_BS"].clone()
     step_rewards[9, 0] = NAN
-    with pytest.raises(ValueError, match=r"NaN or infinity for the answers \[9\] of 24"):
-        compute_advantages(settings_with(), **{**inputs, "step_rewards_BS": step_rewards})
+    with pytest.raises(ValueError, match=r"NaN or infinity for the responses \[9\] of 24"):
+        compute_advantages(**settings_with(), **{**inputs, "step_rewards_BS": step_rewards})
 
     kl = inputs["kl_BA"].clone()
     kl[5] = torch.where(inputs["action_mask_BA"][5], float("inf"), 0.0)
-    with pytest.raises(ValueError, match=r"KL divergence must be finite.*answers \[5\]"):
-        compute_advantages(settings_with(), **{**inputs, "kl_BA": kl})
+    with pytest.raises(ValueError, match=r"KL divergence must be finite.*responses \[5\]"):
+        compute_advantages(**settings_with(), **{**inputs, "kl_BA": kl})
 
     solved = inputs["verifiable_reward_B"].clone()
     solved[1], solved[-1] = 1.0, -1.0  # the first group is otherwise unknown
-    with pytest.raises(ValueError, match=r"NaN for all answers.*\[0, 1, 2, 3, 23\]"):
-        compute_advantages(settings_with(), **{**inputs, "verifiable_reward_B": solved})
+    with pytest.raises(ValueError, match=r"NaN for all responses.*\[0, 1, 2, 3, 23\]"):
+        compute_advantages(**settings_with(), **{**inputs, "verifiable_reward_B": solved})
 
 
 def test_incomplete_groups_are_refused() -> None:
     inputs = take_rows(make_inputs(random_answers()), list(range(6)))
     with pytest.raises(ValueError, match="multiple of group_size 4, got 6"):
-        compute_advantages(settings_with(), **inputs)
+        compute_advantages(**settings_with(), **inputs)
 
 
 def test_inputs_are_left_alone() -> None:
     inputs = make_inputs(random_answers())
     before = {name: value.clone() for name, value in inputs.items() if isinstance(value, Tensor)}
     for settings in SETTINGS.values():
-        compute_advantages(settings, **inputs)
+        compute_advantages(**settings, **inputs)
     for name, value in before.items():
         torch.testing.assert_close(inputs[name], value, atol=0, rtol=0, equal_nan=True)
 
@@ -260,11 +273,11 @@ def test_length_penalty_is_an_outcome_of_every_mode() -> None:
     inputs["verifiable_reward_B"] = torch.full((2,), torch.nan)
     inputs["step_rewards_BS"] = torch.zeros_like(inputs["step_rewards_BS"])
     inputs["kl_BA"] = None
-    settings = AdvantageSettings(
-        group_size=2, reward_mode="PRM", mask_separator=False, normalize=False,
-        baseline_length=4, length_penalty_coef=0.5, length_penalty_buffer=2,
+    settings = arguments_for(
+        "openrlhf", group_size=2, reward_mode="PRM", mask_separator=False, normalize=False,
+        max_response_tokens=4, length_penalty_coef=0.5, length_penalty_buffer=2,
     )  # fmt: skip
     lengths = inputs["action_mask_BA"].sum(-1).tolist()
     assert lengths == [2, 4]
-    rewards = compute_advantages(settings, **inputs).token_rewards_BA.sum(-1)
+    rewards = compute_advantages(**settings, **inputs).token_rewards_BA.sum(-1)
     assert rewards.tolist() == pytest.approx([0.5, -0.5])

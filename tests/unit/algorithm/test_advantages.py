@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from pure_rlhf.algorithm.advantages import compute_advantages, suffix_sums, whiten
-from pure_rlhf.types import AdvantageSettings
 from tests.unit.algorithm.six_answers import (
+    arguments_for,
     assert_rows,
     lay_out,
     pad_rows,
@@ -47,8 +47,8 @@ def test_published_worked_example(
 ) -> None:
     steps, action_mask = lay_out([[5, 5, 9, 5, 5, 5, 1], [5, 5, 5, 5, 1]], [2, 2])
     result = compute_advantages(
-        AdvantageSettings(
-            group_size=2, reward_baseline=baseline, verifiable_reward_coef=1.0, normalize=False
+        **arguments_for(
+            "openrlhf", group_size=2, kl_coef=0.001, reward_baseline=baseline, normalize=False
         ),
         step_rewards_BS=pad_rows([[0.8, -0.4], [0.5]], 2),
         steps=steps,
@@ -241,7 +241,8 @@ def test_no_process_reward_for_answers_that_the_verifier_calls_wrong() -> None:
     """Good (0.8) and bad (-0.5) steps of wrong answers earn nothing; unanswered ones keep theirs."""
     steps, action_mask = lay_out([[5, 1], [5, 1], [5, 1], [5, 1]], [2] * 4)
     result = compute_advantages(
-        AdvantageSettings(
+        **arguments_for(
+            "openrlhf",
             group_size=2,
             reward_mode="PRM",
             process_reward_gate="not_wrong",

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from pure_rlhf.algorithm.advantages import compute_advantages
-from pure_rlhf.algorithm.baselines import peer_mean, return_sums
-from pure_rlhf.types import Advantages, AdvantageSettings
+from pure_rlhf.algorithm.baselines import Comparison, return_sums
+from pure_rlhf.types import Advantages
 from tests.unit.algorithm.six_answers import (
+    arguments_for,
     assert_rows,
     lay_out,
     place,
@@ -20,10 +21,10 @@ from tests.unit.algorithm.six_answers import (
 NAN = float("nan")
 
 
-def test_peer_mean() -> None:
+def test_mean_over_the_compared() -> None:
     values = torch.tensor([1.0, 2.0, 6.0, 0.0, 3.0, 0.0])
-    assert peer_mean(values, 3).tolist() == [3, 3, 3, 1, 1, 1]
-    assert peer_mean(values, 3, leave_one_out=True).tolist() == [4, 3.5, 1.5, 1.5, 0, 1.5]
+    assert Comparison(3).mean(values).tolist() == [3, 3, 3, 1, 1, 1]
+    assert Comparison(3, leave_one_out=True).mean(values).tolist() == [4, 3.5, 1.5, 1.5, 0, 1.5]
 
 
 def test_return_sums() -> None:
@@ -39,7 +40,7 @@ def test_reinforce_baseline_takes_the_whole_group() -> None:
     # reward of A: 0, -1, 0 minus -1/3. The first steps of A1 (1/8 - 1/8) and A2 (1/4 - 2/8) earn 0;
     # the second ones -3/8 - 1/8 and 1/4 - 1/8.
     settings = settings_for(
-        "openrlhf", estimator="reinforce_baseline", kl_coef=0.0, mask_separator=False
+        "openrlhf", advantage_estimator="reinforce_baseline", kl_coef=0.0, mask_separator=False
     )
     third, rate_b = 1 / 3, -0.85 / 14
     expected = [
@@ -58,7 +59,7 @@ def test_group_norm_with_verifiable_rewards_alone_is_grpo() -> None:
     # B: nothing known, exactly 0.
     settings = settings_for(
         "openrlhf",
-        estimator="group_norm",
+        advantage_estimator="group_norm",
         reward_baseline="none",
         reward_mode="VR",
         kl_coef=0.0,
@@ -77,11 +78,12 @@ def test_group_norm_of_process_rewards(kl_baselined: bool) -> None:
     # variance (1/16 + 1/16) / 1 = 1/8.
     steps, action_mask = lay_out([[5, 1], [5, 1]], [2, 2])
     result = compute_advantages(
-        AdvantageSettings(
+        **arguments_for(
+            "openrlhf",
             group_size=2,
             reward_mode="PRM",
             credit_assignment="sum",
-            estimator="group_norm",
+            advantage_estimator="group_norm",
             reward_baseline="none",
             kl_coef=0.5,
             kl_baselined=kl_baselined,
@@ -109,7 +111,7 @@ def one_group(answers: list[list[int]], rewards: list[list[float]], **changes: A
     width = max(map(len, rewards))
     settings = {"reward_mode": "PRM", "mask_separator": False, "normalize": False, **changes}
     return compute_advantages(
-        AdvantageSettings(group_size=len(answers), kl_coef=0.0, **settings),
+        **arguments_for("openrlhf", group_size=len(answers), kl_coef=0.0, **settings),
         step_rewards_BS=torch.tensor([row + [NAN] * (width - len(row)) for row in rewards]),
         steps=steps,
         verifiable_reward_B=torch.full((len(answers),), NAN),
@@ -140,7 +142,7 @@ def test_step_baseline_is_biased_by_the_number_of_steps(outcome: float) -> None:
     assert token == pytest.approx([outcome - 4 * outcome / 6, outcome - 5 * outcome / 6])
     # The two steps of the first earn outcome / 2 at the third and the sixth of 6 tokens, the second
     # the outcome at the sixth: sums of returns 4.5 and 6 times the outcome, over N = 12.
-    by_return = first_advantages(reward_baseline="return", baseline_length=12)
+    by_return = first_advantages(reward_baseline="return", max_response_tokens=12)
     assert by_return == pytest.approx([outcome - outcome * 6 / 12, outcome - outcome * 4.5 / 12])
 
 
@@ -164,6 +166,6 @@ def test_answers_worth_the_same_have_no_advantage() -> None:
     torch.testing.assert_close(in_steps.advantages_BA[:, 1], torch.zeros(3), atol=1e-6, rtol=0)
     # Equal returns at every token: the standard deviation is 0 and must not blow rounding up.
     normalized = one_group(
-        [[5, 5, 1]] * 3, [[0.3]] * 3, estimator="group_norm", reward_baseline="none"
+        [[5, 5, 1]] * 3, [[0.3]] * 3, advantage_estimator="group_norm", reward_baseline="none"
     )
     assert normalized.advantages_BA.abs().max() < 0.1

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
-from pure_rlhf.algorithm.credit_assignment import CREDIT_ASSIGNMENTS, assign_credit
+from pure_rlhf.algorithm.credit_assignment import (
+    CREDIT_ASSIGNMENTS,
+    CreditSettings,
+    assign_credit,
+)
 
 NAN = float("nan")
+
+
+def settings_of(method: str, temperature: float = 0.1, gamma: float = 1.0) -> CreditSettings:
+    return CreditSettings(
+        credit_assignment=method, credit_temperature=temperature, credit_gamma=gamma
+    )
 
 
 def credit(rewards: list[float], method: str, **settings: float) -> list[float]:
     row = torch.tensor([rewards])
     mask = torch.ones_like(row, dtype=torch.bool)
-    return assign_credit(row, mask, method=method, **settings)[0].tolist()
+    return assign_credit(row, mask, settings_of(method, **settings))[0].tolist()
 
 
 def random_batch(num_steps: int = 12) -> tuple[Tensor, Tensor]:
@@ -63,7 +75,7 @@ def test_the_other_methods() -> None:
 
 def test_suffix_sums_of_min_are_the_returns_of_the_paper() -> None:
     rewards, mask = random_batch()
-    credits = assign_credit(rewards, mask, method="min")
+    credits = assign_credit(rewards, mask, settings_of("min"))
     for row in range(len(rewards)):
         existing = rewards[row, mask[row]].tolist()
         worst = existing.index(min(existing))
@@ -74,20 +86,20 @@ def test_suffix_sums_of_min_are_the_returns_of_the_paper() -> None:
 
 def test_softmin_becomes_min_as_temperature_goes_to_zero() -> None:
     rewards, mask = random_batch()
-    softmin = assign_credit(rewards, mask, method="softmin", temperature=1e-5)
-    torch.testing.assert_close(softmin, assign_credit(rewards, mask, method="min"))
+    softmin = assign_credit(rewards, mask, settings_of("softmin", temperature=1e-5))
+    torch.testing.assert_close(softmin, assign_credit(rewards, mask, settings_of("min")))
 
 
 def test_softmin_becomes_mean_as_temperature_goes_to_infinity() -> None:
     rewards, mask = random_batch()
-    softmin = assign_credit(rewards, mask, method="softmin", temperature=1e6)
-    torch.testing.assert_close(softmin, assign_credit(rewards, mask, method="mean"))
+    softmin = assign_credit(rewards, mask, settings_of("softmin", temperature=1e6))
+    torch.testing.assert_close(softmin, assign_credit(rewards, mask, settings_of("mean")))
 
 
 def test_sum_of_softmin_lies_between_min_and_mean() -> None:
     rewards, mask = random_batch()
     totals = {
-        method: assign_credit(rewards, mask, method=method).sum(1)
+        method: assign_credit(rewards, mask, settings_of(method)).sum(1)
         for method in ("min", "softmin", "mean")
     }
     assert (totals["min"] <= totals["softmin"] + 1e-6).all()
@@ -97,18 +109,19 @@ def test_sum_of_softmin_lies_between_min_and_mean() -> None:
 @pytest.mark.parametrize("method", CREDIT_ASSIGNMENTS)
 def test_padding_batch_order_and_split_change_nothing(method: str) -> None:
     rewards, mask = random_batch()
-    whole = assign_credit(rewards, mask, method=method, gamma=0.9)
+    whole = assign_credit(rewards, mask, settings_of(method, gamma=0.9))
     wider = assign_credit(
         torch.nn.functional.pad(rewards, (0, 5), value=NAN),
         torch.nn.functional.pad(mask, (0, 5)),
-        method=method,
-        gamma=0.9,
+        settings_of(method, gamma=0.9),
     )
     torch.testing.assert_close(wider, torch.nn.functional.pad(whole, (0, 5)))
-    backwards = assign_credit(rewards.flip(0), mask.flip(0), method=method, gamma=0.9)
+    backwards = assign_credit(rewards.flip(0), mask.flip(0), settings_of(method, gamma=0.9))
     torch.testing.assert_close(backwards, whole.flip(0))
     pieces = [
-        assign_credit(rewards[start : start + 3], mask[start : start + 3], method=method, gamma=0.9)
+        assign_credit(
+            rewards[start : start + 3], mask[start : start + 3], settings_of(method, gamma=0.9)
+        )
         for start in range(0, len(rewards), 3)
     ]
     torch.testing.assert_close(torch.cat(pieces), whole)
@@ -141,7 +154,7 @@ def test_extreme_temperatures_stay_finite() -> None:
 
 def test_bfloat16_rewards_give_float32_credit() -> None:
     rewards = torch.tensor([[0.5, -0.5]], dtype=torch.bfloat16)
-    result = assign_credit(rewards, torch.ones(1, 2, dtype=torch.bool), method="sum")
+    result = assign_credit(rewards, torch.ones(1, 2, dtype=torch.bool), settings_of("sum"))
     assert result.dtype == torch.float32
 
 
@@ -150,23 +163,39 @@ def test_a_reward_that_is_not_finite_is_refused_with_its_answer(bad: float) -> N
     rewards, mask = random_batch()
     rewards[3, 0] = rewards[7, 0] = bad
     rewards[5, :] = torch.where(mask[5], rewards[5], bad)  # no step there: no complaint
-    with pytest.raises(ValueError, match=r"answers \[3, 7\] of 20"):
-        assign_credit(rewards, mask, method="softmin")
+    with pytest.raises(ValueError, match=r"responses \[3, 7\] of 20"):
+        assign_credit(rewards, mask, settings_of("softmin"))
 
 
-@pytest.mark.parametrize(
-    ("method", "settings", "message"),
-    [
-        ("max", {}, "must be one of softmin, min, sum, gamma_decay, mean, got 'max'"),
-        ("softmin", {"temperature": 0.0}, "credit_temperature must be > 0, got 0.0"),
-        ("softmin", {"temperature": -1.0}, "credit_temperature must be > 0, got -1.0"),
-        ("softmin", {"temperature": NAN}, "credit_temperature must be > 0, got nan"),
-        ("gamma_decay", {"gamma": 0.0}, r"credit_gamma must be in \(0, 1\], got 0.0"),
-        ("gamma_decay", {"gamma": 1.5}, r"credit_gamma must be in \(0, 1\], got 1.5"),
-    ],
-)
-def test_settings_out_of_range_are_refused(
-    method: str, settings: dict[str, float], message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        credit([0.1, 0.2], method, **settings)
+def test_an_unknown_method_falls_through_to_none_of_the_others() -> None:
+    rewards, mask = random_batch()
+    with pytest.raises(ValueError, match="must be one of softmin, min, sum, gamma_decay, mean, or"):
+        assign_credit(rewards, mask, settings_of("max"))
+
+
+TOY = """
+def halves(rewards_BS, mask_BS, settings):
+    return rewards_BS / 2 + settings.credit_gamma - 1
+
+
+def one_number(rewards_BS, mask_BS, settings):
+    return rewards_BS.sum(dim=1)
+"""
+
+
+def test_a_function_of_a_file_of_the_users(tmp_path: Path) -> None:
+    file = tmp_path / "toy.py"
+    file.write_text(TOY)
+    assert credit([0.5, -0.5], f"{file}:halves", gamma=0.5) == [-0.25, -0.75]
+    # where there is no step there is no credit, whatever the function says
+    rewards, mask = random_batch()
+    result = assign_credit(rewards, mask, settings_of(f"{file}:halves", gamma=0.5))
+    assert result[~mask].eq(0).all()
+    for function, message in (
+        ("one_number", r"of shape \(1, 2\); got \(1,\)"),
+        ("thirds", "has no function thirds"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            credit([0.5, -0.5], f"{file}:{function}")
+    with pytest.raises(ValueError, match="there is no file"):
+        credit([0.5, -0.5], f"{tmp_path}/none.py:halves")

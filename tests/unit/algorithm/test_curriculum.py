@@ -11,6 +11,7 @@ from pure_rlhf.algorithm.curriculum import (
     find_curriculum_problems,
     select_groups,
 )
+from pure_rlhf.bounds import find_bound_problems
 
 NAN = float("nan")
 
@@ -48,14 +49,18 @@ def test_metrics_are_over_all_that_was_sampled() -> None:
 @pytest.mark.parametrize(
     ("settings", "rule"),
     [
-        (CurriculumSettings(min_accuracy=0.8, max_accuracy=0.2), "contradict each other"),
-        (CurriculumSettings(max_accuracy=1.5), "max_accuracy <= 1"),
-        (CurriculumSettings(over_sampling=0.5), "over_sampling must be >= 1"),
-        (CurriculumSettings(max_rounds=0), "max_rounds must be >= 1"),
+        (
+            CurriculumSettings(min_accuracy=0.8, max_accuracy=0.2),
+            "must be at most --curriculum.max_accuracy 0.2",
+        ),
+        (CurriculumSettings(max_accuracy=1.5), "--curriculum.max_accuracy 1.5: must be in [0, 1]"),
+        (CurriculumSettings(over_sampling=0.5), "--curriculum.over_sampling 0.5: must be >= 1"),
+        (CurriculumSettings(max_rounds=0), "--curriculum.max_rounds 0: must be >= 1"),
     ],
 )
 def test_bad_settings_are_named(settings: CurriculumSettings, rule: str) -> None:
-    (problem,) = find_curriculum_problems(settings)
+    bounds = find_bound_problems(settings, "--curriculum.")
+    (problem,) = [*bounds, *find_curriculum_problems(settings)]
     assert rule in problem
 
 

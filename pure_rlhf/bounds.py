@@ -1,0 +1,71 @@
+"""Bounds of settings, declared beside the setting and checked in one place.
+
+    batch_size: Annotated[int, Bounds(above=0, remedy="a step needs prompts")] = 64
+
+Every problem is one sentence that names the setting as its flag: `--rollout.batch_size 0: must be > 0; a step needs
+prompts`. Loads nothing heavy, so that a command line is checked at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """Where a number may lie: `low <= value <= high`, `value > above`; it must be finite in any case.
+
+    `remedy` says what to use instead, or what the number is for.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    above: float = -math.inf
+    remedy: str
+
+    def rule(self) -> str:
+        """The rule in words, such as `must be in (0, 1]`."""
+        strict = self.above > self.low
+        low = self.above if strict else self.low
+        if math.isinf(low):
+            return "must be finite" if math.isinf(self.high) else f"must be <= {self.high:g}"
+        if math.isinf(self.high):
+            return f"must be {'>' if strict else '>='} {low:g}"
+        return f"must be in {'(' if strict else '['}{low:g}, {self.high:g}]"
+
+    def hold(self, value: float) -> bool:
+        return math.isfinite(value) and value > self.above and self.low <= value <= self.high
+
+
+def find_bound_problems(settings: Any, prefix: str = "--") -> Iterator[str]:
+    """One sentence for each setting of a dataclass, and of those inside it, that is none of its choices or out of
+    its bounds."""
+    for name, choices, bounds in _rules(type(settings)):
+        value = getattr(settings, name)
+        flag = f"{prefix}{name}"
+        if dataclasses.is_dataclass(value):
+            yield from find_bound_problems(value, f"{flag}.")
+        elif choices and value not in choices:
+            yield f"{flag} {value}: must be one of {', '.join(map(str, choices))}"
+        elif bounds is not None and value is not None and not bounds.hold(value):
+            yield f"{flag} {value}: {bounds.rule()}; {bounds.remedy}"
+
+
+@functools.cache
+def _rules(settings_class: type) -> list[tuple[str, tuple[Any, ...], Bounds | None]]:
+    """Name, choices and bounds of every field."""
+    hints = get_type_hints(settings_class, include_extras=True)
+    rules = []
+    for field in dataclasses.fields(settings_class):
+        hint = hints[field.name]
+        bounds = None
+        if get_origin(hint) is Annotated:
+            hint, *extras = get_args(hint)
+            bounds = next((extra for extra in extras if isinstance(extra, Bounds)), None)
+        choices = get_args(hint) if get_origin(hint) is Literal else ()
+        rules.append((field.name, choices, bounds))
+    return rules
