@@ -34,10 +34,10 @@ from evaluation.process_bench import (
     subset_sources,
 )
 from evaluation.rows import spread
-from pure_rlhf.algorithm.prm_conventions import PrmSample, PureConvention
 from pure_rlhf.config import ConfigError
 from pure_rlhf.data import render_prompt
-from pure_rlhf.prm_scorer import PrmScorer, load_convention
+from pure_rlhf.prm.conventions import PrmSample, PureConvention
+from pure_rlhf.prm.scorer import PrmScorer, load_convention
 
 EXIT_BAD_SCORES = 1
 EXIT_BAD_SETTINGS = 2

@@ -15,14 +15,14 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 from evaluation.line_file import LineFile
-from pure_rlhf.algorithm.prm_conventions import PrmSample
+from pure_rlhf.prm.conventions import PrmSample
 
 SAMPLES_AT_A_TIME = 128
 """What a kill can cost; enough for several batches of a GPU."""
 
 
 class Scorer(Protocol):
-    """What is needed of `pure_rlhf.prm_scorer.PrmScorer`."""
+    """What is needed of `pure_rlhf.prm.scorer.PrmScorer`."""
 
     def score(self, samples: Sequence[PrmSample], /) -> list[list[float]]: ...
 

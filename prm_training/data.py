@@ -1,7 +1,7 @@
 r"""Step-labelled rows to what the PRM is trained on.
 
 A row is (prompt, steps, labels), one label per step, 1 for a right step. The token layout is `PureConvention` of
-`pure_rlhf.algorithm.prm_conventions`, the one that RL and evaluation read: each step is followed by the separator
+`pure_rlhf.prm.conventions`, the one that RL and evaluation read: each step is followed by the separator
 token ("\n"), and only the separators carry a label.
 """
 
@@ -19,8 +19,8 @@ from transformers import PreTrainedTokenizerBase
 
 from prm_training.selection import IGNORED, StepLabelledRow, problem_key
 from prm_training.sources import RatedSolution, SourceForm, parse_row, source_form
-from pure_rlhf.algorithm.prm_conventions import PureConvention
 from pure_rlhf.data import load_rows
+from pure_rlhf.prm.conventions import PureConvention
 
 NUM_BAD_ROWS_SHOWN = 10
 PROBLEM_COLUMNS = ("problem", "question", "prompt")

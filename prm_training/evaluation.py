@@ -15,8 +15,8 @@ from torch import Tensor
 from prm_training.data import PadCollator, PrmDataset
 from prm_training.features import FeatureDataset, batch_tokens
 from prm_training.selection import IGNORED
-from pure_rlhf.algorithm.batching import plan_batches
-from pure_rlhf.algorithm.prm_scoring import logits_to_step_rewards
+from pure_rlhf.prm.batching import plan_batches
+from pure_rlhf.prm.token_inputs import logits_to_step_rewards
 
 NUM_CALIBRATION_BINS = 10
 

@@ -22,7 +22,7 @@ from transformers import PreTrainedModel, TrainingArguments
 
 from prm_training.data import PadCollator, PrmDataset
 from prm_training.selection import IGNORED, step_nodes
-from pure_rlhf.algorithm.batching import plan_batches
+from pure_rlhf.prm.batching import plan_batches
 
 CPU_BATCH_TOKENS = (
     1024  # with 8192 a forward pass takes a third longer a token: the caches overflow

@@ -39,7 +39,7 @@ from prm_training.selection import (
 )
 from prm_training.settings import PrmTrainingSettings
 from prm_training.sources import HAVE_NEUTRAL_STEPS
-from pure_rlhf.algorithm.prm_scoring import single_separator_id
+from pure_rlhf.prm.token_inputs import single_separator_id
 
 BAD_ROWS_FILE = "bad_rows.jsonl"
 REMOVED_FILE = "removed_problems.json"

@@ -11,11 +11,11 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pure_rlhf.algorithm.alarms import AlarmThresholds
 from pure_rlhf.algorithm.curriculum import CurriculumSettings
 from pure_rlhf.algorithm.settings import AdvantageSettings, convention_settings
 from pure_rlhf.bounds import Bounds
 from pure_rlhf.grading import MAX_TIMEOUT_SECONDS
+from pure_rlhf.monitoring.alarms import AlarmThresholds
 
 DEFAULT_INPUT_TEMPLATE = (
     '{}\n\nPlease reason step by step with steps separated by "\n\n", '

@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from pure_rlhf import cpu_host
-from pure_rlhf.algorithm.alarms import limit_detector
 from pure_rlhf.algorithm.credit_assignment import assign_credit
 from pure_rlhf.algorithm.curriculum import find_curriculum_problems
-from pure_rlhf.algorithm.prm_conventions import PrmConvention, PureConvention
 from pure_rlhf.algorithm.settings import find_setting_problems
 from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
 from pure_rlhf.config import ConfigError, PureConfig
 from pure_rlhf.data import PromptSet, load_prompts, prompt_renderer
-from pure_rlhf.metric_sinks import find_mlflow_problems
-from pure_rlhf.prm_scorer import VLLM_CONVENTIONS, load_convention
-from pure_rlhf.run_directory import RunDirectory
+from pure_rlhf.monitoring.alarms import limit_detector
+from pure_rlhf.monitoring.run_directory import RunDirectory
+from pure_rlhf.monitoring.sinks import find_mlflow_problems
+from pure_rlhf.prm.conventions import PrmConvention, PureConvention
+from pure_rlhf.prm.scorer import VLLM_CONVENTIONS, load_convention
 
 
 @dataclass

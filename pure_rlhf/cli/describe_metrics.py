@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 
-from pure_rlhf.algorithm.alarms import DETECTORS, AlarmThresholds
-from pure_rlhf.algorithm.metrics import METRICS
+from pure_rlhf.monitoring.alarms import DETECTORS, AlarmThresholds
+from pure_rlhf.monitoring.metric_table import METRICS
 
 REDUCTIONS = {
     "token": "mean over tokens",
@@ -21,8 +21,9 @@ REDUCTIONS = {
 _METRICS_INTRODUCTION = """\
 # Metrics and alarms
 
-Made by `python -m pure_rlhf.cli.describe_metrics` from `pure_rlhf/algorithm/metrics.py` and `alarms.py`; a test fails
-when it is out of date. `metrics.jsonl` has one line a step. A metric that a step has no data for is left out.
+Made by `python -m pure_rlhf.cli.describe_metrics` from `metric_table.py` and `alarms.py` in `pure_rlhf/monitoring/`; a
+test fails when it is out of date. `metrics.jsonl` has one line a step. A metric that a step has no data for is left
+out.
 
 | key | over | unit | meaning | bad when it |
 |---|---|---|---|---|

@@ -1,6 +1,7 @@
 """`python -m pure_rlhf.cli.make_dashboard > docs/grafana_dashboard.json`: all metrics for Grafana, from their table.
 
-It shows what `metric_sinks.RayMetrics` gives to Ray, in Grafana's classic dashboard model (Dashboards > New > Import).
+It shows what `monitoring.sinks.RayMetrics` gives to Ray, in Grafana's classic dashboard model (Dashboards > New >
+Import).
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import re
 import sys
 from typing import Any
 
-from pure_rlhf.algorithm.metrics import METRICS, Metric
-from pure_rlhf.metric_sinks import prometheus_name
+from pure_rlhf.monitoring.metric_table import METRICS, Metric
+from pure_rlhf.monitoring.sinks import prometheus_name
 
 DASHBOARD_COLUMNS = 24
 PANEL_WIDTH, PANEL_HEIGHT = 8, 7

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pure_rlhf.algorithm.metrics import METRICS
+from pure_rlhf.monitoring.metric_table import METRICS
 from pure_rlhf.report.figures import (
     COLORS,
     SMOOTH_FROM_STEPS,

@@ -14,7 +14,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from pure_rlhf.algorithm.metrics import METRICS
+from pure_rlhf.monitoring.metric_table import METRICS
 from pure_rlhf.report.panels import PANELS, Panel
 
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#000000", "#8a94a3")

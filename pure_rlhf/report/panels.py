@@ -21,7 +21,7 @@ GROUP_ACCURACIES = (
     ("group/accuracy_all", "all"),
 )
 CALIBRATION_RANGES = ((0.0, 0.2), (0.2, 0.4), (0.4, 0.6), (0.6, 0.8), (0.8, 1.0))
-"""Of p; the keys are `prm_calibration/0.0-0.2/...` (algorithm/rollout_metrics.py)."""
+"""Of p; the keys are `prm_calibration/0.0-0.2/...` (monitoring/rollout_metrics.py)."""
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,11 @@ from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
 from torch import Tensor
 
 from pure_rlhf.algorithm.advantages import compute_advantages
-from pure_rlhf.algorithm.batching import plan_batches
-from pure_rlhf.algorithm.rollout_metrics import rollout_metrics
 from pure_rlhf.algorithm.settings import AdvantageSettings
 from pure_rlhf.algorithm.step_segmentation import split_steps
 from pure_rlhf.grading.pool import VerifierPool, rule_of_code, verdict_code
+from pure_rlhf.monitoring.rollout_metrics import rollout_metrics
+from pure_rlhf.prm.batching import plan_batches
 from pure_rlhf.types import Advantages, StepSpans
 from pure_rlhf.workers.prm_reader import PrmReader
 from pure_rlhf.workers.samples_generator import answer_texts

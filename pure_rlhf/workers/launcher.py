@@ -10,6 +10,7 @@ makes the workers run without one.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import ray
@@ -19,10 +20,10 @@ from ray.util.placement_group import placement_group
 
 from pure_rlhf import cpu_host
 from pure_rlhf.config import PureConfig
-from pure_rlhf.progress import follow
+from pure_rlhf.monitoring.progress import follow
+from pure_rlhf.monitoring.run_directory import RunDirectory
 from pure_rlhf.report.prm import collect_prm_record
 from pure_rlhf.report.run import write_report
-from pure_rlhf.run_directory import RunDirectory
 from pure_rlhf.validation import Inputs
 from pure_rlhf.workers.policy_worker import PolicyWorker
 from pure_rlhf.workers.prm_worker import PrmEngineWorker, PrmWorker
@@ -59,7 +60,7 @@ def train(config: PureConfig, inputs: Inputs) -> dict[str, Any]:
     """
     check_version()
     run = RunDirectory(config.output_dir)
-    run.write_config(config)
+    run.write_config(dataclasses.asdict(config), seed=config.train.seed)
     if config.uses_prm and (record := collect_prm_record(config.reward.model_name_or_path)):
         run.write_prm_record(record)
     try:

@@ -10,14 +10,14 @@ from typing import Any
 
 from openrlhf.trainer.ppo_utils.experience import Experience
 
-from pure_rlhf.algorithm.prm_conventions import (
+from pure_rlhf.prm.conventions import (
     PrmConvention,
     PrmSample,
     PureConvention,
     pad_layouts,
 )
-from pure_rlhf.algorithm.prm_scoring import build_prm_inputs, single_separator_id
-from pure_rlhf.algorithm.step_texts import step_texts
+from pure_rlhf.prm.step_texts import step_texts
+from pure_rlhf.prm.token_inputs import build_prm_inputs, single_separator_id
 from pure_rlhf.types import PrmInputs, StepSpans
 
 

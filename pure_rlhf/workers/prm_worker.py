@@ -1,7 +1,7 @@
 """Stage 2, the PRM workers: Ray actors that turn PRM inputs into step rewards.
 
 `PrmWorker` shares the GPUs of policy and reference; `PrmEngineWorker` has a GPU to itself and runs vLLM. The layout of
-the input and the meaning of the numbers are the convention's (`algorithm/prm_conventions.py`); batches come planned by
+the input and the meaning of the numbers are the convention's (`prm/conventions.py`); batches come planned by
 tokens from the driver, so little of them is padding.
 """
 
@@ -13,9 +13,9 @@ import torch
 from openrlhf.trainer.ray.launcher import BaseModelActor
 from torch import Tensor
 
-from pure_rlhf.algorithm.prm_conventions import PrmConvention, PrmLayout
-from pure_rlhf.prm_models import load_prm
-from pure_rlhf.prm_scorer import VllmBackend
+from pure_rlhf.prm.conventions import PrmConvention, PrmLayout
+from pure_rlhf.prm.models import load_prm
+from pure_rlhf.prm.scorer import VllmBackend
 
 
 class PrmWorker(BaseModelActor):

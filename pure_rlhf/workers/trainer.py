@@ -19,23 +19,23 @@ from openrlhf.utils.utils import get_tokenizer
 from scipy.stats import binomtest
 from transformers import AutoTokenizer, GenerationConfig
 
-from pure_rlhf.algorithm.alarms import Alarm, Row, find_alarms, without_undone
-from pure_rlhf.algorithm.metrics import check_declared
-from pure_rlhf.algorithm.rollout_metrics import timing_per_kilotoken
 from pure_rlhf.algorithm.settings import scheduled_coef
 from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
 from pure_rlhf.config import PureConfig
 from pure_rlhf.data import PromptRecord
 from pure_rlhf.grading.pool import VerifierPool
-from pure_rlhf.metric_sinks import MlflowMetrics, RayMetrics
-from pure_rlhf.run_directory import RunDirectory
+from pure_rlhf.monitoring.alarms import Alarm, Row, find_alarms, without_undone
+from pure_rlhf.monitoring.metric_table import check_declared
+from pure_rlhf.monitoring.rollout_metrics import timing_per_kilotoken
+from pure_rlhf.monitoring.run_directory import RunDirectory
+from pure_rlhf.monitoring.sinks import MlflowMetrics, RayMetrics
 from pure_rlhf.validation import Inputs
 from pure_rlhf.workers.experience_maker import PureExperienceMaker
 from pure_rlhf.workers.prm_reader import PrmReader
 from pure_rlhf.workers.samples_generator import PureSamplesGenerator, collate_prompts
 from pure_rlhf.workers.upstream import SELECTION_METRIC, undecorated
 
-# Upstream's names of what its update reports -> ours (algorithm/metrics.py declares them).
+# Upstream's names of what its update reports -> ours (monitoring/metric_table.py declares them).
 STATUS_KEYS = {
     "policy_loss": "policy/loss",
     "ppo_clip_ratio": "policy/clip_ratio",

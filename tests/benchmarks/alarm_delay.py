@@ -16,7 +16,7 @@ from pathlib import Path
 import tyro
 
 from examples.tiny_math.compare import RUN_NAME, RunHistory, collapse_index, read_history
-from pure_rlhf.algorithm.alarms import Alarm, AlarmThresholds, find_alarms
+from pure_rlhf.monitoring.alarms import Alarm, AlarmThresholds, find_alarms
 
 
 def replay(run: Path) -> list[Alarm]:

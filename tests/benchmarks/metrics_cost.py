@@ -25,13 +25,13 @@ import ray
 import torch
 
 from pure_rlhf import cpu_host
-from pure_rlhf.algorithm.alarms import AlarmThresholds, find_alarms
-from pure_rlhf.algorithm.metrics import METRICS, check_declared
-from pure_rlhf.algorithm.rollout_metrics import rollout_metrics
 from pure_rlhf.algorithm.step_segmentation import split_steps
 from pure_rlhf.config import LoggerConfig, PureConfig, WandbConfig
-from pure_rlhf.metric_sinks import RayMetrics
-from pure_rlhf.run_directory import RunDirectory
+from pure_rlhf.monitoring.alarms import AlarmThresholds, find_alarms
+from pure_rlhf.monitoring.metric_table import METRICS, check_declared
+from pure_rlhf.monitoring.rollout_metrics import rollout_metrics
+from pure_rlhf.monitoring.run_directory import RunDirectory
+from pure_rlhf.monitoring.sinks import RayMetrics
 from pure_rlhf.workers.upstream import upstream_args
 from tests.tiny_models import train_tokenizer
 

@@ -20,9 +20,9 @@ from collections.abc import Callable
 import torch
 from transformers import AutoModelForTokenClassification
 
-from pure_rlhf.algorithm.batching import plan_batches
-from pure_rlhf.algorithm.prm_conventions import PrmLayout, PrmSample, pad_layouts
-from pure_rlhf.prm_scorer import PrmScorer
+from pure_rlhf.prm.batching import plan_batches
+from pure_rlhf.prm.conventions import PrmLayout, PrmSample, pad_layouts
+from pure_rlhf.prm.scorer import PrmScorer
 from tests.shared_data import ROOT
 from tests.tiny_models import qwen2_config, train_tokenizer
 

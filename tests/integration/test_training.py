@@ -15,9 +15,9 @@ from transformers import (
     AutoTokenizer,
 )
 
-from pure_rlhf.algorithm.metrics import check_declared
-from pure_rlhf.algorithm.prm_conventions import PrmSample
-from pure_rlhf.prm_scorer import PrmScorer
+from pure_rlhf.monitoring.metric_table import check_declared
+from pure_rlhf.prm.conventions import PrmSample
+from pure_rlhf.prm.scorer import PrmScorer
 from tests.conftest import RandomWorld
 from tests.integration.runs import Run, metrics
 from tests.tiny_models import qwen2_config, train_tokenizer

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from pure_rlhf import cpu_host
-from pure_rlhf.algorithm.prm_conventions import PrmSample
-from pure_rlhf.prm_scorer import PrmScorer
+from pure_rlhf.prm.conventions import PrmSample
+from pure_rlhf.prm.scorer import PrmScorer
 from tests.unit.test_prm_scorer import SAMPLES, save_pure, save_qwen
 
 pytestmark = pytest.mark.integration
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.integration
 # read that one in parts.
 SCORE = """
 import json, sys, torch
-from pure_rlhf.prm_scorer import PrmScorer
+from pure_rlhf.prm.scorer import PrmScorer
 from tests.integration.test_vllm_scoring import samples
 rewards = []
 for folder in sys.argv[1:]:

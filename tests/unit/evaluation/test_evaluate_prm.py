@@ -17,7 +17,7 @@ from evaluation.evaluate_prm import (
     run,
 )
 from evaluation.prm_scores import ScoreFile, sample_key
-from pure_rlhf.algorithm.prm_conventions import PrmSample
+from pure_rlhf.prm.conventions import PrmSample
 from tests.browser import CHROMIUM, browse
 from tests.conftest import RandomWorld
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from pure_rlhf.algorithm.metrics import check_declared
 from pure_rlhf.grading.equality import RULES
 from pure_rlhf.grading.final_answer import ExtractionMode, Verdict, grade
 from pure_rlhf.grading.pool import GradeResult, VerifierPool, rule_of_code, verdict_code
+from pure_rlhf.monitoring.metric_table import check_declared
 
 STUCK = r"\boxed{stuck}"
 

@@ -20,7 +20,7 @@ from prm_training.data import (
     load_solutions,
 )
 from prm_training.selection import IGNORED, StepLabelledRow
-from pure_rlhf.algorithm.prm_conventions import PrmSample, PureConvention
+from pure_rlhf.prm.conventions import PrmSample, PureConvention
 from tests.conftest import RandomWorld
 from tests.tiny_models import train_tokenizer
 

@@ -17,7 +17,7 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 from prm_training.settings import PrmTrainingSettings, training_arguments
 from prm_training.train_prm import load_prm, train_prm
-from pure_rlhf.prm_scorer import PrmSample, PrmScorer
+from pure_rlhf.prm.scorer import PrmSample, PrmScorer
 from tests.conftest import RandomWorld
 
 ROOT = Path(__file__).parents[3]

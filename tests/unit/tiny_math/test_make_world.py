@@ -15,8 +15,8 @@ from examples.tiny_math.checker import check_steps
 from examples.tiny_math.make_world import WorldSettings, make_world
 from examples.tiny_math.prm_data import split_answer
 from examples.tiny_math.prompts import render_prompt
-from pure_rlhf.algorithm.prm_scoring import single_separator_id
 from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
+from pure_rlhf.prm.token_inputs import single_separator_id
 
 SETTINGS = WorldSettings(
     num_train=60,

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from pure_rlhf.algorithm.prm_scoring import (
+from pure_rlhf.algorithm.step_segmentation import split_steps
+from pure_rlhf.prm.token_inputs import (
     build_prm_inputs,
     logits_to_step_rewards,
     prm_token_ids,
     single_separator_id,
 )
-from pure_rlhf.algorithm.step_segmentation import split_steps
 from pure_rlhf.types import PrmInputs
 
 PAD, EOS, PRM_SEPARATOR, SEPARATOR, OTHER_SEPARATOR = 0, 1, 2, 8, 9

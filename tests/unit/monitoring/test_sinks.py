@@ -15,10 +15,15 @@ from typing import Any
 import pytest
 
 from pure_rlhf import cpu_host
-from pure_rlhf.algorithm.metrics import METRICS
 from pure_rlhf.cli.make_dashboard import exported_name
 from pure_rlhf.config import LoggerConfig, PureConfig, WandbConfig
-from pure_rlhf.metric_sinks import MlflowMetrics, RayMetrics, find_mlflow_problems, prometheus_name
+from pure_rlhf.monitoring.metric_table import METRICS
+from pure_rlhf.monitoring.sinks import (
+    MlflowMetrics,
+    RayMetrics,
+    find_mlflow_problems,
+    prometheus_name,
+)
 from pure_rlhf.workers.upstream import upstream_args
 
 KEYS = [key.replace("<name>", "held_out") for key in METRICS]

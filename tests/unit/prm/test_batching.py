@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from pure_rlhf.algorithm.batching import plan_batches
+from pure_rlhf.prm.batching import plan_batches
 
 
 def cost(batch: list[int], lengths: list[int]) -> int:

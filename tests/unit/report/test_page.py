@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from pure_rlhf.algorithm.metrics import METRICS
-from pure_rlhf.algorithm.rollout_metrics import GROUP_ACCURACY_BINS, calibration_bins
 from pure_rlhf.cli.report import main
+from pure_rlhf.monitoring.metric_table import METRICS
+from pure_rlhf.monitoring.rollout_metrics import GROUP_ACCURACY_BINS, calibration_bins
 from pure_rlhf.report import run as report
 from pure_rlhf.report.figures import MAX_POINTS, figure_cards, series, thin
 from pure_rlhf.report.maps import MAX_COLUMNS, map_cards

@@ -211,4 +211,4 @@ def check_declared(keys: Iterable[str]) -> None:
     """Raise KeyError that names the keys which `METRICS` does not declare."""
     unknown = [key for key in keys if not is_declared(key)]
     if unknown:
-        raise KeyError(f"undeclared metrics {unknown}: declare them in algorithm/metrics.py")
+        raise KeyError(f"undeclared metrics {unknown}: declare them in monitoring/metric_table.py")

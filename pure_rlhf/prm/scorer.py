@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from pure_rlhf import cpu_host
-from pure_rlhf.algorithm.batching import plan_batches
-from pure_rlhf.algorithm.prm_conventions import (
+from pure_rlhf.prm.batching import plan_batches
+from pure_rlhf.prm.conventions import (
     CONVENTIONS,
     PrmConvention,
     PrmLayout,
@@ -149,7 +149,7 @@ class _TransformersBackend:
         attn_implementation: str | None,
         trust_remote_code: bool,
     ) -> None:
-        from pure_rlhf.prm_models import load_prm
+        from pure_rlhf.prm.models import load_prm
 
         self.device = "cpu" if cpu_host.is_cpu_host() else "cuda"
         self.max_tokens = max_tokens

@@ -18,7 +18,7 @@ from typing import Any
 
 from ray.util.metrics import Gauge
 
-from pure_rlhf.algorithm.metrics import METRICS
+from pure_rlhf.monitoring.metric_table import METRICS
 
 logger = logging.getLogger(__name__)
 

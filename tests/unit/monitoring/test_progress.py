@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from pure_rlhf.progress import make_bar, new_lines
+from pure_rlhf.monitoring.progress import make_bar, new_lines
 
 METRICS = {
     "reward/verifiable_accuracy": 0.684,

@@ -25,9 +25,9 @@ from transformers import (
     Qwen2Model,
 )
 
-from pure_rlhf.algorithm.prm_conventions import CONVENTIONS, PrmSample
-from pure_rlhf.prm_models import load_prm
-from pure_rlhf.prm_scorer import PrmScorer
+from pure_rlhf.prm.conventions import CONVENTIONS, PrmSample
+from pure_rlhf.prm.models import load_prm
+from pure_rlhf.prm.scorer import PrmScorer
 from tests.prm_tokenizers import llama_tokenizer, mistral_tokenizer, qwen_tokenizer
 from tests.tiny_models import qwen2_config
 

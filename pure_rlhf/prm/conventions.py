@@ -27,7 +27,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from pure_rlhf.algorithm.prm_scoring import (
+from pure_rlhf.prm.token_inputs import (
     logits_to_step_rewards,
     prm_token_ids,
     single_separator_id,

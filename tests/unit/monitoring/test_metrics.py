@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from pure_rlhf.algorithm.metrics import METRICS, check_declared
-from pure_rlhf.algorithm.rollout_metrics import (
+from pure_rlhf.monitoring.metric_table import METRICS, check_declared
+from pure_rlhf.monitoring.rollout_metrics import (
     GROUP_ACCURACY_BINS,
     count_reflections,
     repetition_score,

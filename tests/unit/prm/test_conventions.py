@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from prm_training.data import PrmDataset, StepLabelledRow
-from pure_rlhf.algorithm.prm_conventions import (
+from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids, split_steps
+from pure_rlhf.prm.conventions import (
     CONVENTIONS,
     PrmLayout,
     PrmSample,
@@ -18,8 +19,7 @@ from pure_rlhf.algorithm.prm_conventions import (
     pad_layouts,
     recognise_convention,
 )
-from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids, split_steps
-from pure_rlhf.algorithm.step_texts import step_texts
+from pure_rlhf.prm.step_texts import step_texts
 from tests.prm_tokenizers import llama_tokenizer, mistral_tokenizer, qwen_tokenizer
 from tests.tiny_models import train_tokenizer
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from pure_rlhf.algorithm.alarms import (
+from pure_rlhf.cli.describe_metrics import metrics_page
+from pure_rlhf.monitoring.alarms import (
     DETECTORS,
     AlarmThresholds,
     find_alarms,
     limit_detector,
     without_undone,
 )
-from pure_rlhf.cli.describe_metrics import metrics_page
 
 SHORT = AlarmThresholds(window=3)
 HEALTHY = {

@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pure_rlhf.algorithm.metrics import METRICS, is_declared
 from pure_rlhf.bounds import Bounds
+from pure_rlhf.monitoring.metric_table import METRICS, is_declared
 
 Row = Mapping[str, float]
 ACCURACY = "reward/verifiable_accuracy"

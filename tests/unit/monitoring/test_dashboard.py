@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pure_rlhf.algorithm.metrics import METRICS, check_declared
 from pure_rlhf.cli.make_dashboard import dashboard_file, exported_name
 from pure_rlhf.cli.wandb_workspace import RUNTIME, SECTIONS, workspace
-from pure_rlhf.metric_sinks import prometheus_name
+from pure_rlhf.monitoring.metric_table import METRICS, check_declared
+from pure_rlhf.monitoring.sinks import prometheus_name
 
 FILE = Path(__file__).parents[2] / "docs" / "grafana_dashboard.json"
 

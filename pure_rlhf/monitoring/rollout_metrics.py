@@ -1,4 +1,4 @@
-"""The metrics of a step's answers; `metrics.py` declares them.
+"""The metrics of a step's answers; `metric_table.py` declares them.
 
 All answers at once, in O(tokens log tokens) at most.
 """

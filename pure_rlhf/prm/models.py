@@ -24,7 +24,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import TokenClassifierOutput
 
-from pure_rlhf.algorithm.prm_conventions import (
+from pure_rlhf.prm.conventions import (
     PrmConvention,
     PureConvention,
     QwenConvention,

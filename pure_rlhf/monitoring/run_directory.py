@@ -14,15 +14,12 @@ checkpoints/              DeepSpeed checkpoints, for --ckpt.load_enable
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import subprocess
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-
-from pure_rlhf.config import PureConfig
 
 PACKAGES = (
     "torch",
@@ -59,7 +56,8 @@ class RunDirectory:
     def holds_a_run(self) -> bool:
         return self.config_path.exists()
 
-    def write_config(self, config: PureConfig) -> None:
+    def write_config(self, config: dict[str, Any], *, seed: int) -> None:
+        """Write the resolved settings (nested, by group), the versions of the packages and the seed."""
         self.path.mkdir(parents=True, exist_ok=True)
         versions = {}
         for package in PACKAGES:
@@ -68,8 +66,8 @@ class RunDirectory:
             except PackageNotFoundError:
                 continue
         facts = {
-            "config": dataclasses.asdict(config),
-            "seed": config.train.seed,
+            "config": config,
+            "seed": seed,
             "packages": versions,
             "git_commit": _git_commit(),
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
