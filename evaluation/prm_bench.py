@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.process_bench import is_judged_wrong
 from evaluation.rows import check_rows, is_text, is_texts, missing_columns, read_rows, spread
 from evaluation.scoring import percentile_interval, resampled_sums
+from pure_rlhf.prm.conventions import is_judged_wrong
 
 HUB_NAME = "hitsmy/PRMBench_Preview"
 NUM_ITEMS = 6211

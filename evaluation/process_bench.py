@@ -5,9 +5,8 @@ step that is judged wrong must be the labelled one, and in a correct solution no
 harmonic mean ("F1") of the accuracies on erroneous and on correct solutions, that of the benchmark the mean over its
 four subsets.
 
-A step is judged wrong where r <= 0, that is p(correct) <= 1/2. A tie counts as wrong, as in the official code, whose
-argmax over the two logits takes the first of equals, label 0. Scalar PRMs were published with another threshold: that
-of Skywork's was chosen for the best F1 on the GSM8K subset (QwenLM/ProcessBench, issue 3).
+A step is judged wrong where r <= 0 (`prm.conventions.is_judged_wrong`). Scalar PRMs were published with another
+threshold: that of Skywork's was chosen for the best F1 on the GSM8K subset (QwenLM/ProcessBench, issue 3).
 
 PURE's repository has an easier rule (CJReinforce/PURE, PRM/eval/process_bench.py), reported beside it as
 `outcome_rule`: an erroneous solution is a hit wherever its wrong step is taken to be, as long as the softmin of its
@@ -32,6 +31,7 @@ from evaluation.scoring import (
     resampled_sums,
     wilson_interval,
 )
+from pure_rlhf.prm.conventions import is_judged_wrong
 
 HUB_NAME = "Qwen/ProcessBench"
 SUBSETS = {"gsm8k": (207, 193), "math": (594, 406), "olympiadbench": (661, 339), "omnimath": (759, 241)}  # fmt: skip
@@ -116,11 +116,6 @@ def _problem(row: Any) -> str | None:
     if not isinstance(label, int) or isinstance(label, bool) or not -1 <= label < len(steps):
         return f"column 'label' is {label!r}; expected the first wrong of {len(steps)} steps (from 0), or -1"
     return None
-
-
-def is_judged_wrong(reward: float) -> bool:
-    """Whether a step with this reward counts as wrong: r <= 0, ties included (see above)."""
-    return reward <= 0
 
 
 def first_wrong_step(rewards: Sequence[float]) -> int:

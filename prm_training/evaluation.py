@@ -16,6 +16,7 @@ from prm_training.data import PadCollator, PrmDataset
 from prm_training.features import FeatureDataset, batch_tokens
 from prm_training.selection import IGNORED
 from pure_rlhf.prm.batching import plan_batches
+from pure_rlhf.prm.conventions import is_judged_wrong
 from pure_rlhf.prm.token_inputs import logits_to_step_rewards
 
 NUM_CALIBRATION_BINS = 10
@@ -75,7 +76,7 @@ def step_metrics(rewards: Tensor, labels: Tensor) -> dict[str, Any]:
     steps, F1 0.5, AUC 0.75.
     """
     is_wrong = labels == 0
-    called_wrong = rewards < 0
+    called_wrong = is_judged_wrong(rewards)
     found = int((is_wrong & called_wrong).sum())
     num_wrong, num_called = int(is_wrong.sum()), int(called_wrong.sum())
     num_right = len(labels) - num_wrong

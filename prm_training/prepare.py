@@ -99,13 +99,13 @@ def prepare(settings: PrmTrainingSettings) -> PreparedData:
     bad_rows = [bad for source in sources for bad in source.bad_rows]
     train = held_out = None
     if tokenizer is not None and config is not None:
-        limit = settings.max_length or config.max_position_embeddings
         if rows is not None:
             train = PrmDataset(rows, tokenizer, settings.separator)
-            bad_rows += train.drop_longer(limit, settings.train_data)
+            bad_rows += _drop_long_rows(train, settings.train_data, settings, config)
         if held_out_rows is not None:
             held_out = PrmDataset(held_out_rows, tokenizer, settings.separator)
-            bad_rows += held_out.drop_longer(limit, settings.eval_data or settings.train_data)
+            source = settings.eval_data or settings.train_data
+            bad_rows += _drop_long_rows(held_out, source, settings, config)
     if bad_rows and not settings.skip_bad_rows:
         problems += describe_bad_rows(
             bad_rows, {source.source: source.num_rows for source in sources}
@@ -126,6 +126,26 @@ def prepare(settings: PrmTrainingSettings) -> PreparedData:
     if settings.exclude_problems:
         _write(settings.output_dir / REMOVED_FILE, json.dumps(removed, indent=1) + "\n")
     return PreparedData(tokenizer, train, held_out)
+
+
+def _drop_long_rows(
+    dataset: PrmDataset, source: str, settings: PrmTrainingSettings, config: PretrainedConfig
+) -> list[BadRow]:
+    """Rows above --max_length are bad rows. Without it, rotary positions go on beyond the configured number: such rows
+    are kept, as in the published training, and counted; learned positions end there."""
+    if settings.max_length is not None:
+        return dataset.drop_longer(settings.max_length, source)
+    limit = config.max_position_embeddings
+    if not getattr(config, "rope_parameters", None):
+        return dataset.drop_longer(limit, source)
+    longer = [length for length in dataset.lengths if length > limit]
+    if longer:
+        _say(
+            f"Warning: {len(longer)} of {len(dataset)} rows of {source} are longer than the {limit} positions that the "
+            f"model was made for (the longest has {max(longer)} tokens); they are kept, as in the published training. "
+            f"--max_length {limit} --skip_bad_rows leaves them out"
+        )
+    return []
 
 
 def _load_config(settings: PrmTrainingSettings, problems: list[str]) -> PretrainedConfig | None:

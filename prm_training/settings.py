@@ -74,7 +74,8 @@ class PrmTrainingSettings:
     max_grad_norm: float = 1.0
     """Gradients are clipped to this norm."""
     max_length: int | None = None
-    """Tokens a row may have; None: what the model's positions allow."""
+    """Tokens a row may have; None: any number where positions are rotary (rows beyond the model's are counted), else
+    what the model's positions allow."""
     separator: str = "\n"
     """The text, one token, that follows every step and is read."""
     bf16: bool | None = None

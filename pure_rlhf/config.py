@@ -83,6 +83,9 @@ class RewardConfig:
     offload: bool = False
     max_tokens_per_batch: Annotated[int, Bounds(low=1, remedy="use for example 16384")] = 16384
     """Token budget (rows x longest row) of one PRM forward."""
+    beyond_positions: Literal["warn", "refuse"] = "warn"
+    """What to do where --data.max_len is more than the positions that the PRM was made for. The second public version
+    reads 8,192 tokens with a PRM of 4,096; --reward.backend vllm always refuses."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,9 +173,6 @@ class AlgoConfig:
 class LoraConfig:
     rank: int = 0
     """0 = no LoRA. LoRA weights cannot be pushed to the engines yet, so other values are refused."""
-    alpha: int = 16
-    dropout: float = 0.0
-    target_modules: str = "all-linear"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -141,7 +141,7 @@ def _check_placement(c: PureConfig) -> Iterator[str]:
             yield (
                 f"--{name}.num_nodes {group.num_nodes} --{name}.num_gpus_per_node {group.num_gpus_per_node}: policy, "
                 f"reference and PRM share the same GPUs; use {c.actor.num_nodes} and {c.actor.num_gpus_per_node}, "
-                f"as for --actor"
+                f"as for --actor.num_nodes and --actor.num_gpus_per_node"
             )
     have = c.num_gpus
     if have is None and not os.environ.get("RAY_ADDRESS") and not cpu_host.is_cpu_host():
@@ -356,7 +356,12 @@ def _check_prm(c: PureConfig, inputs: Inputs) -> Iterator[str]:
         )
     longest = getattr(config, "max_position_embeddings", None)
     if longest is not None and longest < c.data.max_len:
-        yield (
-            f"--data.max_len {c.data.max_len}: the PRM {name} reads at most {longest} tokens; lower it, with "
+        problem = (
+            f"--data.max_len {c.data.max_len}: the PRM {name} was made for at most {longest} tokens; lower it, with "
             f"--data.prompt_max_len and --rollout.max_new_tokens"
         )
+        rotary = bool(getattr(config, "rope_parameters", None))
+        if rotary and c.reward.beyond_positions == "warn" and c.reward.backend != "vllm":
+            inputs.warnings.append(f"{problem}, or read its rewards of longer responses with care")
+        else:
+            yield problem

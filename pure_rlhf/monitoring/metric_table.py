@@ -175,7 +175,7 @@ _DECLARED = [
            "comparisons that ended in an error", "more than a few"),
     Metric("timing/generation", "last", "s", "sampling the answers", "grows with the length"),
     Metric("timing/score_prm", "last", "s",
-           "waiting for the PRM after the log-probabilities", "dominates the step"),
+           "laying out for the PRM, and waiting for it", "dominates the step"),
     Metric("timing/verify", "last", "s", "waiting for the verifier after both", "not near 0"),
     Metric("timing/log_probs", "last", "s",
            "log-probabilities of policy and reference", "dominates the step"),

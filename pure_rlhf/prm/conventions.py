@@ -22,7 +22,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any, ClassVar
+from typing import Any, ClassVar, overload
 
 import torch
 from torch import Tensor
@@ -33,6 +33,19 @@ from pure_rlhf.prm.token_inputs import (
     single_separator_id,
 )
 from pure_rlhf.types import PrmInputs
+
+
+@overload
+def is_judged_wrong(reward: float) -> bool: ...
+@overload
+def is_judged_wrong(reward: Tensor) -> Tensor: ...
+def is_judged_wrong(reward: float | Tensor) -> bool | Tensor:
+    """Whether a step with this reward counts as wrong: r <= 0, that is p(correct) <= 1/2.
+
+    The one definition of a wrong step, for PRM training, evaluation and reports. A tie counts as wrong, as in
+    ProcessBench's official code, whose argmax over the two logits takes the first of equals, label 0.
+    """
+    return reward <= 0
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,10 @@ class PureExperienceMaker(RemoteExperienceMaker):
         texts = answer_texts(batch, self.tokenizer)
         with ThreadPoolExecutor(max_workers=1) as executor:
             grading = executor.submit(self._grade, batch, texts)  # 2b final answers
-            scoring = self._start_scoring(batch, steps)  # 2 step rewards, on the PRM workers
+            with self._timed(
+                "timing/score_prm"
+            ):  # with the PRM on the policy's GPUs it is done here
+                scoring = self._start_scoring(batch, steps)  # 2 step rewards, on the PRM workers
             with self._timed("timing/log_probs"):
                 experiences = self.make_experience(
                     self.split_rollout_samples(rollout_samples)
@@ -143,7 +146,8 @@ class PureExperienceMaker(RemoteExperienceMaker):
         widths = [int(lengths[rows].max()) for rows in plan]
         references = self._dispatch_forward(
             self.reward_model_group,
-            self.args.train.colocate_actor_ref,
+            # waits for the end, so that models that share a GPU's memory do not run at once
+            self.args.train.colocate_actor_ref and self.args.reward.backend != "vllm",
             input_ids=[
                 inputs.input_ids_BU[rows, :width] for rows, width in zip(plan, widths, strict=True)
             ],
@@ -226,9 +230,10 @@ class PureExperienceMaker(RemoteExperienceMaker):
 
     @contextmanager
     def _timed(self, key: str) -> Iterator[None]:
+        """Add the time that this takes to a metric."""
         start = time.perf_counter()
         yield
-        self.metrics[key] = time.perf_counter() - start
+        self.metrics[key] = self.metrics.get(key, 0.0) + time.perf_counter() - start
 
 
 def _gather(experiences: list[Experience], field: str, shape: torch.Size) -> Tensor:

@@ -74,6 +74,7 @@ _FIXED: dict[str, Any] = {
         "enable_sleep": False,
         "experts_implementation": None,
         "load_in_4bit": False,
+        "lora": {"alpha": 16, "dropout": 0.0, "target_modules": "all-linear"},
         "ring_attn_head_stride": 1,
         "ring_attn_size": 1,
         "tensor_parallel_size": 1,

@@ -14,7 +14,7 @@ import torch
 from pure_rlhf import cpu_host
 from pure_rlhf.prm.conventions import PrmSample
 from pure_rlhf.prm.scorer import PrmScorer
-from tests.unit.test_prm_scorer import SAMPLES, save_pure, save_qwen
+from tests.unit.prm.test_scorer import SAMPLES, save_pure, save_qwen
 
 pytestmark = pytest.mark.integration
 

@@ -136,6 +136,18 @@ def test_choosing_on_test_or_training_problems_is_warned_of(
     assert "shares 8 problems with --data.prompt_dataset" in warnings[1]
 
 
+def test_a_response_longer_than_the_prm_was_made_for_is_warned_of_or_refused(
+    world: RandomWorld, tmp_path: Path
+) -> None:
+    """The second public version does it; the test model has 2,048 rotary positions."""
+    flags = world.flags(tmp_path / "run", data__max_len=4096)
+    config, problems = parse(flags)
+    (warning,) = prepare(config, problems).warnings
+    assert "was made for at most 2048 tokens" in warning
+    (problem,) = problems_of([*flags, "--reward.beyond_positions", "refuse"])
+    assert "was made for at most 2048 tokens" in problem
+
+
 def test_all_at_once(world: RandomWorld, tmp_path: Path) -> None:
     flags = world.flags(
         tmp_path / "run",
@@ -272,9 +284,11 @@ def test_every_flag_named_in_a_message_exists() -> None:
     from pure_rlhf.cli.train_pure import _flag_names
 
     names = set(_flag_names(PureConfig()))
-    for file in ("validation.py", "data.py", "cli/train_pure.py"):
+    files = ["validation.py", "data.py", "config.py"]
+    files += [f"algorithm/{name}.py" for name in ("settings", "credit_assignment", "curriculum")]
+    for file in files:
         source = (Path(__file__).parents[2] / "pure_rlhf" / file).read_text()
-        for name in re.findall(r"--([a-z_]+(?:\.[a-z_]+)+)", source):
+        for name in re.findall(r"--([a-z_]+(?:\.[a-z_]+)*)", source):
             assert name in names, f"{file} names --{name}"
 
 

@@ -12,7 +12,7 @@ from evaluation.answers import Answer
 from evaluation.plan import EvaluationSettings, prepare
 from evaluation.report import build_results, markdown, summarise, write_report
 from tests.conftest import RandomWorld
-from tests.unit.test_report import CHROMIUM, browse
+from tests.unit.report.test_page import CHROMIUM, browse
 
 HOSTILE = "</script><script>document.title='hacked'</script><b id=injected>bold</b>"
 

@@ -14,7 +14,7 @@ from pure_rlhf.cli.wandb_workspace import RUNTIME, SECTIONS, workspace
 from pure_rlhf.monitoring.metric_table import METRICS, check_declared
 from pure_rlhf.monitoring.sinks import prometheus_name
 
-FILE = Path(__file__).parents[2] / "docs" / "grafana_dashboard.json"
+FILE = Path(__file__).parents[3] / "docs" / "grafana_dashboard.json"
 
 
 def test_the_dashboard_file_is_up_to_date() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,24 @@ def test_a_separator_of_several_tokens_is_reported_with_the_rows(
     with pytest.raises(PrmInputError) as caught:
         prepare(settings_for(world, tmp_path, separator="9#9#", train_data=bad))
     assert "exactly one token" in str(caught.value) and "row 1: 2 steps" in str(caught.value)
+
+
+def test_rows_beyond_the_models_positions_are_kept_and_counted(
+    world: RandomWorld, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in the published training: 180 of the 37,326 rows of its first phase are longer than 4,096 tokens."""
+    folder = tmp_path / "short"
+    shutil.copytree(world.policy, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 40}))
+    rows = write(tmp_path / "rows.jsonl", GOOD, GOOD | {"prompt": "1" * 80})
+    settings = settings_for(world, tmp_path, model=str(folder), train_data=rows)
+    assert len(prepare(settings).train) == 2
+    assert "1 of 2 rows of" in capsys.readouterr().out
+    limited = settings_for(
+        world, tmp_path, model=str(folder), train_data=rows, max_length=40, skip_bad_rows=True
+    )
+    assert len(prepare(limited).train) == 1
 
 
 def test_many_bad_rows_are_listed_in_a_file(world: RandomWorld, tmp_path: Path) -> None:

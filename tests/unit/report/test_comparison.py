@@ -12,7 +12,7 @@ from pure_rlhf.cli.report import main
 from pure_rlhf.report.comparison import comparison_cards, names_apart, window_means
 from pure_rlhf.report.run import read_run
 from tests.browser import CHROMIUM
-from tests.unit.test_report import after, visible, write_lines
+from tests.unit.report.test_page import after, visible, write_lines
 
 
 def write_run(run: Path, *, lr: float, accuracy: list[float], **config: Any) -> Path:
