@@ -295,7 +295,7 @@ class PureConfig(AdvantageSettings):
     step_separator: str = "\n\n"
     """A step ends at a token whose text ends in this."""
     prm_convention: Literal["auto", "pure", "qwen", "skywork", "math_shepherd", "rlhflow"] = "auto"
-    """How the PRM is used (README, "Bring your own PRM"). auto: recognised from the checkpoint."""
+    """How the PRM is used (docs/prm.md). auto: recognised from the checkpoint."""
     prm_separator: str = "\n"
     """Stands after each step in the input of a PRM of the convention pure; must be one token."""
     verifier_workers: Annotated[int, Bounds(low=1, remedy="grading needs a process")] = 2

@@ -7,6 +7,7 @@ What the calling process may do itself is to find the final answer in a text, in
 
 from __future__ import annotations
 
+import contextlib
 import math
 import multiprocessing
 import resource
@@ -122,10 +123,15 @@ class VerifierPool:
         One hostile answer costs at most its own limit, and all of them together that of the batch.
         """
         results: list[GradeResult | None] = []
-        asked: dict[tuple[str, str], ProcessFuture] = {}
-        for text, gold in zip(texts, golds, strict=True):
-            if gold is not None and has_answer(gold) and (text, gold) not in asked:
-                asked[text, gold] = self._submit(self.grade, text, gold, mode, strict=self.strict)
+        pairs = dict.fromkeys(
+            (text, gold)
+            for text, gold in zip(texts, golds, strict=True)
+            if gold is not None and has_answer(gold)
+        )
+        pool = self._start() if pairs else None
+        asked = {
+            pair: self._submit(pool, self.grade, *pair, mode, strict=self.strict) for pair in pairs
+        }
         errors = self._wait(list(asked.values()))
         for text, gold in zip(texts, golds, strict=True):
             if gold is None or not has_answer(gold):
@@ -155,10 +161,9 @@ class VerifierPool:
             list(dict.fromkeys(answer for answer, correct in answers if answer and not correct))
             for answers in problems
         ]
-        futures: dict[int, ProcessFuture] = {}
-        for index, answers in enumerate(wrong):
-            if len(answers) > 1:
-                futures[index] = self._submit(vote_classes, answers)
+        disputed = [index for index, answers in enumerate(wrong) if len(answers) > 1]
+        pool = self._start() if disputed else None
+        futures = {index: self._submit(pool, vote_classes, wrong[index]) for index in disputed}
         errors = self._wait(list(futures.values()))
         classes: list[dict[str, int]] = []
         for index, answers in enumerate(wrong):
@@ -221,24 +226,36 @@ class VerifierPool:
         self.close()
 
     def _start(self) -> ProcessPool:
-        if self._pool is None:
+        """The pool with its first process running; a stopped one where another thread closed it meanwhile."""
+        pool = self._pool
+        if pool is None:
             # spawn: a forked copy of a process that holds CUDA, gRPC or threads is not safe to use.
-            self._pool = ProcessPool(
+            pool = self._pool = ProcessPool(
                 max_workers=self.num_workers,
                 initializer=_prepare_worker,
                 context=multiprocessing.get_context("spawn"),
             )
             # A spawned worker imports its owner's main module: seconds that no answer's limit and no batch's may pay.
-            self._pool.schedule(_nothing).result(timeout=START_SECONDS)
-        return self._pool
+            first = pool.schedule(_nothing)
+            self._futures.append(first)
+            with contextlib.suppress(CancelledError):
+                first.result(timeout=START_SECONDS)
+        return pool
 
-    def _submit(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> ProcessFuture:
-        future = self._start().schedule(
-            _limited,
-            args=[function, self.timeout_seconds, *args],
-            kwargs=kwargs,
-            timeout=self.timeout_seconds,
-        )
+    def _submit(
+        self, pool: ProcessPool | None, function: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> ProcessFuture:
+        assert pool is not None
+        try:
+            future = pool.schedule(
+                _limited,
+                args=[function, self.timeout_seconds, *args],
+                kwargs=kwargs,
+                timeout=self.timeout_seconds,
+            )
+        except RuntimeError:  # closed by another thread: what it was asked for counts as failed
+            future = ProcessFuture()
+            future.cancel()
         self._futures.append(future)
         return future
 

@@ -25,7 +25,7 @@ ACCURACY = "reward/verifiable_accuracy"
 
 @dataclass(frozen=True, kw_only=True)
 class AlarmThresholds:
-    """Defaults were set on healthy and collapsing runs of the small world (README)."""
+    """Defaults were set on healthy and collapsing runs of the small world (docs/results.md)."""
 
     window: Annotated[int, Bounds(low=1, remedy="10 is the default")] = 10
     """Steps that a value is averaged over; no alarm comes before twice as many steps."""

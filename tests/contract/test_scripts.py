@@ -15,6 +15,7 @@ from pure_rlhf.cli.train_pure import parse
 from pure_rlhf.config import PureConfig
 
 ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 FLAG = re.compile(r"^\s+--([a-z_0-9.]+)(?:[ \t]+(\S+))?", re.MULTILINE)
 
 
@@ -63,7 +64,7 @@ def test_the_defaults_are_the_recipe_too() -> None:
     assert (config.rollout.batch_size, config.train.batch_size, config.max_steps) == (64, 128, 500)
 
 
-def test_flags_in_the_readme_exist() -> None:
+def test_flags_in_readme_and_docs_exist() -> None:
     from evaluation.evaluate import EvaluationSettings
     from evaluation.evaluate_prm import PrmEvaluationSettings
     from prm_training.settings import PrmTrainingSettings
@@ -71,14 +72,44 @@ def test_flags_in_the_readme_exist() -> None:
     from pure_rlhf.cli.train_pure import _flag_names
 
     names = set(_flag_names(PureConfig()))
-    # of ray, and of tests/run.sh, compare_credit_assignment.sh and wandb_workspace
-    others = {"help", "head", "address", "num-gpus", "working-dir", "slow", "quick"}
+    # of ray, tests/run.sh, compare_credit_assignment.sh, tests.adversarial, wandb_workspace, and of the published code
+    others = {"help", "head", "address", "num-gpus", "working-dir", "slow", "quick", "processes"}
+    others |= {"disable_weighted_reward"}
     others |= set(inspect.signature(wandb_workspace.main).parameters)
     for settings in (EvaluationSettings, PrmEvaluationSettings, PrmTrainingSettings):
         others |= {field.name for field in fields(settings)}
-    text = (ROOT / "README.md").read_text()
-    for name in re.findall(r"--([a-z][a-z_.-]*[a-z])", text):
-        assert name in names | others, f"README names --{name}"
+    for page in set(PAGES) - {ROOT / "CONTRIBUTING.md"}:
+        for name in re.findall(r"--([a-z][a-z_.-]*[a-z])", page.read_text()):
+            group = any(known.startswith(f"{name}.") for known in names)  # "--alarm.*"
+            assert group or name in names | others, f"{page.name} names --{name}"
+
+
+def test_the_readme_is_short_and_the_index_lists_every_page() -> None:
+    assert len((ROOT / "README.md").read_text().split()) <= 1800
+    index = (ROOT / "docs/README.md").read_text()
+    for page in (ROOT / "docs").iterdir():
+        if page.name != "README.md" and page.suffix != ".png":
+            assert f"({page.name})" in index, page.name
+
+
+def test_the_hooks_have_the_versions_of_the_tests() -> None:
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text()
+    pinned = re.search(r"^ruff==(\S+)", (ROOT / "requirements-dev.txt").read_text(), re.MULTILINE)
+    assert pinned and f"rev: v{pinned[1]}" in hooks
+
+
+def test_links_between_the_pages_lead_somewhere() -> None:
+    for page in PAGES:
+        text = page.read_text()
+        for target, _, anchor in re.findall(r"\]\(((?!https?:)[^)#\s]*)(#([\w-]+))?\)", text):
+            found = (page.parent / target).resolve() if target else page
+            assert found.exists(), f"{page.name} links to {target}"
+            if anchor:
+                titles = re.findall(r"^#+ (.*)$", found.read_text(), re.MULTILINE)
+                slugs = {
+                    re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles
+                }
+                assert anchor in slugs, f"{page.name} links to {target}#{anchor}"
 
 
 def test_the_comparison_refuses_an_unknown_flag_before_anything_starts(tmp_path: Path) -> None:
