@@ -15,7 +15,7 @@ from pure_rlhf.algorithm.curriculum import CurriculumSettings
 from pure_rlhf.algorithm.settings import AdvantageSettings, convention_settings
 from pure_rlhf.bounds import Bounds
 from pure_rlhf.grading import MAX_TIMEOUT_SECONDS
-from pure_rlhf.monitoring.alarms import AlarmThresholds
+from pure_rlhf.monitoring.alarm_watch import AlarmSettings
 
 DEFAULT_INPUT_TEMPLATE = (
     '{}\n\nPlease reason step by step with steps separated by "\n\n", '
@@ -260,20 +260,6 @@ class LoggerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlarmConfig(AlarmThresholds):
-    """Alarms on collapse and reward hacking (docs/metrics.md)."""
-
-    action: Literal["off", "warn", "stop", "rollback"] = "warn"
-    """warn: one line in the terminal and in alarms.jsonl; stop: also end the run after the step, with the last
-    checkpoint named that is at least two windows old; rollback: load that checkpoint and go on with less weight on
-    the process rewards."""
-    rollback_factor: Annotated[float, Bounds(low=0, high=1, remedy="0.5 halves the weight")] = 0.5
-    """What each roll back multiplies the weight of the process rewards by, in [0, 1]."""
-    max_rollbacks: int = 3
-    """The alarm after so many roll backs ends the run."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class VerifierConfig:
     """How final answers are graded (docs/verifier.md)."""
 
@@ -329,7 +315,7 @@ class PureConfig(AdvantageSettings):
     eval: EvalConfig = field(default_factory=EvalConfig)
     ckpt: CheckpointConfig = field(default_factory=CheckpointConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
-    alarm: AlarmConfig = field(default_factory=AlarmConfig)
+    alarm: AlarmSettings = field(default_factory=AlarmSettings)
     curriculum: CurriculumSettings = field(default_factory=CurriculumSettings)
     verifier: VerifierConfig = field(default_factory=VerifierConfig)
 

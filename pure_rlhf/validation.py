@@ -97,7 +97,7 @@ def _check_alarms(c: PureConfig) -> Iterator[str]:
             yield f"--alarm.limits: {error}"
     if c.alarm.action != "rollback":
         return
-    age = 2 * c.alarm.window
+    age = c.alarm.safe_age
     if c.ckpt.disable_ds or c.ckpt.save_steps < 1:
         yield (
             "--alarm.action rollback: needs checkpoints to go back to; drop --ckpt.disable_ds and set "

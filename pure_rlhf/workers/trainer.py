@@ -24,7 +24,8 @@ from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
 from pure_rlhf.config import PureConfig
 from pure_rlhf.data import PromptRecord
 from pure_rlhf.grading.pool import VerifierPool
-from pure_rlhf.monitoring.alarms import Alarm, Row, find_alarms, without_undone
+from pure_rlhf.monitoring.alarm_watch import AlarmWatch
+from pure_rlhf.monitoring.alarms import Alarm
 from pure_rlhf.monitoring.metric_table import check_declared
 from pure_rlhf.monitoring.rollout_metrics import timing_per_kilotoken
 from pure_rlhf.monitoring.run_directory import RunDirectory
@@ -134,8 +135,7 @@ class PureTrainer(undecorated(PPOTrainer)):
             "metrics": {},
             "alarms": [],
         }
-        self.history: list[Row] = []  # rows of metrics.jsonl, for the alarms
-        self.num_rollbacks = 0
+        self.alarms = AlarmWatch(config.alarm, self.run)
 
     def progress(self) -> dict[str, Any]:
         """What the run is doing: phase, step, max_steps, and the metrics of the last step."""
@@ -144,10 +144,7 @@ class PureTrainer(undecorated(PPOTrainer)):
     def init_checkpoint_states(self) -> dict[str, Any]:
         states = super().init_checkpoint_states()
         self.samples_generator.steps_left -= states["global_step"]
-        rows = self.run.rewind(states["global_step"])
-        undoing = {a["step"]: a for a in self.run.read_alarms() if "rolled_back_to" in a}
-        self.num_rollbacks = len(undoing)
-        self.history = without_undone(rows, list(undoing.values()))
+        self.alarms.resume(self.run.rewind(states["global_step"]))
         return states
 
     def run_training(self) -> dict[str, Any]:
@@ -159,9 +156,8 @@ class PureTrainer(undecorated(PPOTrainer)):
         self.step_start = time.perf_counter()
         self.fit()
         if self.samples_generator.unfilled:
-            step = self.state["step"]
-            alarm = Alarm("curriculum", step, self.samples_generator.unfilled)
-            self.record_alarm(alarm, good_checkpoint=self.run.last_checkpoint(step))
+            alarm = Alarm("curriculum", self.state["step"], self.samples_generator.unfilled)
+            self._show(self.alarms.record(alarm))
         if self.held_out:
             self.state |= {"phase": "evaluating after training"}
             self.run.write_evaluation("after", self.grade_greedily(self.held_out))
@@ -182,7 +178,7 @@ class PureTrainer(undecorated(PPOTrainer)):
     def process_reward_coef(self, global_step: int) -> float:
         """Weight of the process rewards after so many steps: the schedule's, lowered by every roll back."""
         coef = scheduled_coef(self.config, min(global_step / max(self.max_steps - 1, 1), 1.0))
-        return coef * self.config.alarm.rollback_factor**self.num_rollbacks
+        return coef * self.alarms.process_reward_factor
 
     def broadcast_to_vllm(self) -> None:
         self.sync_metrics = ray.get(self.actor_model_group.async_run_method("broadcast_to_vllm"))[0]
@@ -211,39 +207,20 @@ class PureTrainer(undecorated(PPOTrainer)):
         super().save_logs_and_checkpoints(global_step, metrics, client_states)
 
     def watch(self, row: dict[str, float]) -> int:
-        """Raise the alarms that begin at this step, and do what --alarm.action says; returns how many there are."""
-        settings = self.config.alarm
-        if settings.action == "off":
-            return 0
-        self.history.append(row)
-        alarms = find_alarms(self.history, settings)
-        if not alarms:
-            return 0
-        # An average over a window shows a collapse late: what was saved one window before it may be in it already.
-        good = self.run.last_checkpoint(alarms[0].step - 2 * settings.window)
-        undone = {}
-        if settings.action == "rollback" and good and self.num_rollbacks < settings.max_rollbacks:
-            undone = {"rolled_back_to": int(good.rpartition("global_step")[2])}
-        for alarm in alarms:
-            self.record_alarm(alarm, good_checkpoint=good, **undone)
-        if undone:
-            self.roll_back(undone["rolled_back_to"])
-        elif settings.action != "warn":
+        """Raise the alarms that begin at this step, and do what they ask for; returns how many there are."""
+        verdict = self.alarms.observe(row)
+        self._show(*verdict.records)
+        if verdict.roll_back_to is not None:
+            tag = f"global_step{verdict.roll_back_to}"
+            ray.get(self.actor_model_group.async_run_method("roll_back", tag=tag))
+            self.broadcast_to_vllm()
+        elif verdict.stop:
             self.samples_generator.steps_left = 0
-        return len(alarms)
+        return len(verdict.records)
 
-    def record_alarm(self, alarm: Alarm, **facts: Any) -> None:
-        """To alarms.jsonl and to the terminal."""
-        record = dataclasses.asdict(alarm) | facts
-        self.run.write_alarm(record)
-        self.state = {**self.state, "alarms": [*self.state["alarms"], record]}
-
-    def roll_back(self, step: int) -> None:
-        """Go on from the weights of an earlier step, with less weight on the process rewards."""
-        self.num_rollbacks += 1
-        ray.get(self.actor_model_group.async_run_method("roll_back", tag=f"global_step{step}"))
-        self.broadcast_to_vllm()
-        self.history = [row for row in self.history if row["step"] <= step]
+    def _show(self, *alarms: dict[str, Any]) -> None:
+        """To the terminal, through `progress()`."""
+        self.state = {**self.state, "alarms": [*self.state["alarms"], *alarms]}
 
     def evaluate(self, global_step: int, **generate_kwargs: Any) -> dict[str, float]:
         """Upstream's hook of `--eval.steps`: greedy pass@1; it keeps the best checkpoint by SELECTION_METRIC."""
