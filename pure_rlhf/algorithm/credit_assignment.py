@@ -136,7 +136,7 @@ def _load(file: str, function: str) -> CreditAssignment:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    found = getattr(module, function, None)
+    found: CreditAssignment | None = getattr(module, function, None)
     if not callable(found):
         raise ValueError(
             f"--credit_assignment {file}:{function}: {path.absolute()} has no function {function}"
