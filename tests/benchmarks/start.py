@@ -1,7 +1,7 @@
-"""What a policy, reference or PRM process saves at its start by not loading vLLM: `python -m tests.benchmarks.start [N]`.
+"""What a worker saves at its start by not loading vLLM: `python -m tests.benchmarks.start [N]`.
 
-Loads the module of a policy worker N times (default 3) as it is, and N times with vLLM loaded first, as OpenRLHF does, in
-turn. Prints the medians of CPU time and of the largest memory, and their ratios.
+Loads the module of a policy worker N times (default 3) as it is, and N times with vLLM loaded first, as OpenRLHF does,
+in turn. Prints the medians of CPU time and of the largest memory, and their ratios.
 """
 
 from __future__ import annotations
