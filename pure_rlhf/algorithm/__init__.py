@@ -1,9 +1,11 @@
 """The mathematics of PURE on tensors: torch and the standard library only, no Ray, no I/O.
 
-settings             every setting of this package, with bounds and the two published conventions
-step_segmentation    response tokens -> steps
-credit_assignment    step rewards -> credit per step (the paper's contribution)
-baselines            what is subtracted, and who is compared with whom
-advantages           credit, verifiable reward and KL -> the advantage of every token
-curriculum           which groups of responses are trained on
+    settings             every setting of this package, with bounds and the two published conventions
+    step_segmentation    response tokens -> steps
+    credit_assignment    step rewards -> credit per step (the paper's contribution)
+    baselines            what is subtracted, and who is compared with whom
+    advantages           credit, verifiable reward and KL -> the advantage of every token
+    curriculum           which groups of responses are trained on
+
+Axes and the index convention are in `pure_rlhf/types.py`.
 """

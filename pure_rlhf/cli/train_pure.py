@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pure_rlhf.config import ConfigError, PureConfig, convention_defaults
+from pure_rlhf.monitoring.records import EvaluationRecord
 
 EXIT_WORKER_FAILED = 1
 EXIT_BAD_SETTINGS = 2
@@ -220,7 +221,7 @@ def _flag_names(config: Any, prefix: str = "") -> list[str]:
     return names
 
 
-def print_result(config: PureConfig, evaluations: dict[str, Any]) -> None:
+def print_result(config: PureConfig, evaluations: dict[str, EvaluationRecord]) -> None:
     """The table at the end: before, after, and where everything lies."""
     console = Console()
     if {"before", "after"} <= evaluations.keys():

@@ -5,13 +5,13 @@ The detectors are `alarms.py`; loading a checkpoint is the trainer's.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pure_rlhf.bounds import Bounds
 from pure_rlhf.monitoring.alarms import Alarm, AlarmThresholds, Row, find_alarms, without_undone
+from pure_rlhf.monitoring.records import AlarmRecord
 from pure_rlhf.monitoring.run_directory import RunDirectory
 
 
@@ -39,7 +39,7 @@ class AlarmSettings(AlarmThresholds):
 class Verdict:
     """What the alarms of one step (`alarms.jsonl` records, oldest first) ask for."""
 
-    records: list[dict[str, Any]]
+    records: list[AlarmRecord]
     roll_back_to: int | None = None  # a step whose checkpoint is there
     stop: bool = False
 
@@ -63,9 +63,9 @@ class AlarmWatch:
 
     def resume(self, rows: Sequence[Row]) -> None:
         """Go on with a run that left these rows, and its alarms in the run directory."""
-        undoing = {a["step"]: a for a in self.run.read_alarms() if "rolled_back_to" in a}
-        self.num_rollbacks = len(undoing)
-        self._history = without_undone(rows, list(undoing.values()))
+        alarms = self.run.read_alarms()
+        self.num_rollbacks = len({a["step"] for a in alarms if "rolled_back_to" in a})
+        self._history = without_undone(rows, alarms)
 
     def observe(self, row: Row) -> Verdict:
         """The alarms that begin at this step, and what --alarm.action makes of them."""
@@ -84,11 +84,20 @@ class AlarmWatch:
             return Verdict([self._write(a, good, rolled_back_to=step) for a in alarms], step)
         return Verdict([self._write(a, good) for a in alarms], stop=settings.action != "warn")
 
-    def record(self, alarm: Alarm) -> dict[str, Any]:
+    def record(self, alarm: Alarm) -> AlarmRecord:
         """An alarm that no detector raised, with the newest checkpoint."""
         return self._write(alarm, self.run.last_checkpoint(alarm.step))
 
-    def _write(self, alarm: Alarm, good_checkpoint: str | None, **facts: int) -> dict[str, Any]:
-        record = dataclasses.asdict(alarm) | {"good_checkpoint": good_checkpoint} | facts
+    def _write(
+        self, alarm: Alarm, good_checkpoint: str | None, rolled_back_to: int | None = None
+    ) -> AlarmRecord:
+        record: AlarmRecord = {
+            "kind": alarm.kind,
+            "step": alarm.step,
+            "message": alarm.message,
+            "good_checkpoint": good_checkpoint,
+        }
+        if rolled_back_to is not None:
+            record["rolled_back_to"] = rolled_back_to
         self.run.write_alarm(record)
         return record

@@ -14,10 +14,11 @@ import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from pure_rlhf.bounds import Bounds
 from pure_rlhf.monitoring.metric_table import METRICS, is_declared
+from pure_rlhf.monitoring.records import AlarmRecord
 
 Row = Mapping[str, float]
 ACCURACY = "reward/verifiable_accuracy"
@@ -123,7 +124,7 @@ def limit_detector(limit: str) -> Detector:
     return Detector("limit", rule, limit)
 
 
-def without_undone(history: Sequence[Row], alarms: Sequence[Mapping[str, Any]]) -> list[Row]:
+def without_undone(history: Sequence[Row], alarms: Sequence[AlarmRecord]) -> list[Row]:
     """The history of the weights that the run goes on with: steps that a roll back undid are left out.
 
     Args:

@@ -17,6 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from pure_rlhf.monitoring.records import AlarmRecord, RunState
+
 POLL_SECONDS = 0.5
 
 # metric and form: the few numbers of a step that fit a line of 80 columns
@@ -35,7 +37,7 @@ def describe(metrics: dict[str, float]) -> str:
     return "  ".join(form.format(metrics[key]) for key, form in SHOWN if key in metrics)
 
 
-def describe_alarm(alarm: dict[str, Any]) -> str:
+def describe_alarm(alarm: AlarmRecord) -> str:
     """One line for a person, with what to go back to or what the run went back to."""
     good = alarm["good_checkpoint"]
     if "rolled_back_to" in alarm:
@@ -47,7 +49,7 @@ def describe_alarm(alarm: dict[str, Any]) -> str:
     return f"ALARM {alarm['kind']} at step {alarm['step']}: {alarm['message']}; {remedy}"
 
 
-def new_lines(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def new_lines(before: RunState, now: RunState) -> list[str]:
     """What to print when the trainer's `progress()` has gone from one state to another: step, alarms, phase.
 
     Example: `step  40/500  accuracy 0.68  return +0.55  steps 4.1  tokens 40  KL 0.010  3.3 s`.
@@ -82,7 +84,7 @@ def make_bar(console: Console) -> Progress:
 def follow(trainer: Any, result: ray.ObjectRef) -> Any:
     """Show the trainer's progress until `result` is there; returns it (or raises the worker's error)."""
     console = Console(file=sys.stdout)
-    state: Any = {"phase": "", "step": 0, "alarms": []}
+    state: RunState = {"phase": "", "step": 0, "max_steps": 0, "metrics": {}, "alarms": []}
     with make_bar(console) as bar:
         task = bar.add_task("", total=None)
         done = False
@@ -90,7 +92,8 @@ def follow(trainer: Any, result: ray.ObjectRef) -> Any:
             done = bool(ray.wait([result], timeout=POLL_SECONDS)[0])
             if done:
                 ray.get(result)  # raises the worker's own error before the dead trainer is asked
-            before, state = state, ray.get(trainer.progress.remote())
+            now: Any = ray.get(trainer.progress.remote())
+            before, state = state, now
             for line in new_lines(before, state):
                 style = "bold red" if line.startswith("ALARM") else None
                 # lines in a file are not broken

@@ -17,9 +17,17 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from pure_rlhf.monitoring.records import (
+    AlarmRecord,
+    EvaluationRecord,
+    RolloutRecord,
+    SelectionRecord,
+)
 
 PACKAGES = (
     "torch",
@@ -83,12 +91,12 @@ class RunDirectory:
         with self.metrics_path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
-    def write_alarm(self, alarm: dict[str, Any]) -> None:
+    def write_alarm(self, alarm: AlarmRecord) -> None:
         """Append one alarm."""
         with (self.path / "alarms.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(alarm) + "\n")
 
-    def read_alarms(self) -> list[dict[str, Any]]:
+    def read_alarms(self) -> list[AlarmRecord]:
         path = self.path / "alarms.jsonl"
         return _read_rows(path) if path.exists() else []
 
@@ -101,7 +109,7 @@ class RunDirectory:
         good = [(at, folder) for at, folder in found if at <= step]
         return str(max(good)[1].relative_to(self.path)) if good else None
 
-    def rewind(self, step: int) -> list[dict[str, Any]]:
+    def rewind(self, step: int) -> list[dict[str, float]]:
         """Forget metrics, alarms and rollouts after `step`: a resumed run writes them again.
 
         Returns the rows of metrics.jsonl that are kept.
@@ -120,23 +128,23 @@ class RunDirectory:
                 path.unlink()
         return kept
 
-    def write_rollouts(self, step: int, records: list[dict[str, Any]]) -> None:
+    def write_rollouts(self, step: int, records: Sequence[RolloutRecord]) -> None:
         folder = self.path / "rollouts"
         folder.mkdir(exist_ok=True)
         text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
         (folder / f"step_{step:06d}.jsonl").write_text(text, encoding="utf-8")
 
-    def read_evaluation(self) -> dict[str, Any]:
+    def read_evaluation(self) -> dict[str, EvaluationRecord]:
         if not self.evaluation_path.exists():
             return {}
         return json.loads(self.evaluation_path.read_text(encoding="utf-8"))
 
-    def write_evaluation(self, when: str, result: dict[str, Any]) -> None:
+    def write_evaluation(self, when: str, result: EvaluationRecord | SelectionRecord) -> None:
         """Record a result under "before", "after" or "step N"."""
         _write_json(self.evaluation_path, {**self.read_evaluation(), when: result})
 
 
-def _read_rows(path: Path) -> list[dict[str, Any]]:
+def _read_rows(path: Path) -> list[Any]:
     """The objects of a JSONL file, up to the torn last line of a killed run."""
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -147,11 +155,11 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _as_lines(rows: list[dict[str, Any]]) -> str:
+def _as_lines(rows: Sequence[object]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def _write_json(path: Path, value: Any) -> None:
+def _write_json(path: Path, value: object) -> None:
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(value, indent=2, default=str) + "\n", encoding="utf-8")
     partial.replace(path)

@@ -24,6 +24,7 @@ from pure_rlhf.algorithm.advantages import compute_advantages
 from pure_rlhf.algorithm.settings import AdvantageSettings
 from pure_rlhf.algorithm.step_segmentation import split_steps
 from pure_rlhf.grading.pool import VerifierPool, rule_of_code, verdict_code
+from pure_rlhf.monitoring.records import RolloutRecord
 from pure_rlhf.monitoring.rollout_metrics import rollout_metrics
 from pure_rlhf.prm.batching import plan_batches
 from pure_rlhf.types import Advantages, StepSpans
@@ -66,7 +67,7 @@ class PureExperienceMaker(RemoteExperienceMaker):
         self.prm_reader = prm_reader
         self.eos_token_ids = eos_token_ids
         self.metrics: dict[str, float] = {}
-        self.rollout_records: list[dict[str, Any]] = []
+        self.rollout_records: list[RolloutRecord] = []
 
     @torch.no_grad()
     def make_experience_batch(self, rollout_samples: list[Experience]) -> list[Experience]:

@@ -21,6 +21,7 @@ from ray.util.placement_group import placement_group
 from pure_rlhf import cpu_host
 from pure_rlhf.config import PureConfig
 from pure_rlhf.monitoring.progress import follow
+from pure_rlhf.monitoring.records import EvaluationRecord
 from pure_rlhf.monitoring.run_directory import RunDirectory
 from pure_rlhf.report.prm import collect_prm_record
 from pure_rlhf.report.run import write_report
@@ -50,7 +51,7 @@ class _NamedActorClass:
         return self._remote.options(name=name, **options)
 
 
-def train(config: PureConfig, inputs: Inputs) -> dict[str, Any]:
+def train(config: PureConfig, inputs: Inputs) -> dict[str, EvaluationRecord]:
     """Run the whole training on the Ray that `start_ray` started; returns the evaluations.
 
     Ray is shut down at the end, also after an error.

@@ -27,6 +27,7 @@ from pure_rlhf.grading.pool import VerifierPool
 from pure_rlhf.monitoring.alarm_watch import AlarmWatch
 from pure_rlhf.monitoring.alarms import Alarm
 from pure_rlhf.monitoring.metric_table import check_declared
+from pure_rlhf.monitoring.records import AlarmRecord, EvaluationRecord, RunState
 from pure_rlhf.monitoring.rollout_metrics import timing_per_kilotoken
 from pure_rlhf.monitoring.run_directory import RunDirectory
 from pure_rlhf.monitoring.sinks import MlflowMetrics, RayMetrics
@@ -128,7 +129,7 @@ class PureTrainer(undecorated(PPOTrainer)):
             )
         self.sync_metrics: dict[str, float] = {}
         self.step_start = time.perf_counter()
-        self.state: dict[str, Any] = {
+        self.state: RunState = {
             "phase": "starting",
             "step": 0,
             "max_steps": self.max_steps,
@@ -137,7 +138,7 @@ class PureTrainer(undecorated(PPOTrainer)):
         }
         self.alarms = AlarmWatch(config.alarm, self.run)
 
-    def progress(self) -> dict[str, Any]:
+    def progress(self) -> RunState:
         """What the run is doing: phase, step, max_steps, and the metrics of the last step."""
         return self.state
 
@@ -147,21 +148,21 @@ class PureTrainer(undecorated(PPOTrainer)):
         self.alarms.resume(self.run.rewind(states["global_step"]))
         return states
 
-    def run_training(self) -> dict[str, Any]:
+    def run_training(self) -> dict[str, EvaluationRecord]:
         """Evaluate, train, evaluate; returns the evaluations."""
         if self.held_out and "before" not in self.run.read_evaluation():
-            self.state |= {"phase": "evaluating before training"}
+            self.state["phase"] = "evaluating before training"
             self.run.write_evaluation("before", self.grade_greedily(self.held_out))
-        self.state |= {"phase": "training"}
+        self.state["phase"] = "training"
         self.step_start = time.perf_counter()
         self.fit()
         if self.samples_generator.unfilled:
             alarm = Alarm("curriculum", self.state["step"], self.samples_generator.unfilled)
             self._show(self.alarms.record(alarm))
         if self.held_out:
-            self.state |= {"phase": "evaluating after training"}
+            self.state["phase"] = "evaluating after training"
             self.run.write_evaluation("after", self.grade_greedily(self.held_out))
-        self.state |= {"phase": "saving"}
+        self.state["phase"] = "saving"
         for sink in self.sinks:
             sink.close()
         self.verifier.close()
@@ -218,20 +219,25 @@ class PureTrainer(undecorated(PPOTrainer)):
             self.samples_generator.steps_left = 0
         return len(verdict.records)
 
-    def _show(self, *alarms: dict[str, Any]) -> None:
+    def _show(self, *alarms: AlarmRecord) -> None:
         """To the terminal, through `progress()`."""
         self.state = {**self.state, "alarms": [*self.state["alarms"], *alarms]}
 
     def evaluate(self, global_step: int, **generate_kwargs: Any) -> dict[str, float]:
         """Upstream's hook of `--eval.steps`: greedy pass@1; it keeps the best checkpoint by SELECTION_METRIC."""
-        logs, result = {}, {}
-        if self.held_out:
-            result = self.grade_greedily(self.held_out)
-            logs["eval/held_out/pass@1"] = result["pass@1"]
+        logs: dict[str, float] = {}
+        held_out = self.grade_greedily(self.held_out) if self.held_out else None
+        if held_out is not None:
+            logs["eval/held_out/pass@1"] = held_out["pass@1"]
         if self.selection:
-            result["selection"] = self.grade_greedily(self.selection)
-            logs[SELECTION_METRIC] = result["selection"]["pass@1"]
-        self.run.write_evaluation(f"step {global_step}", result)
+            selection = self.grade_greedily(self.selection)
+            logs[SELECTION_METRIC] = selection["pass@1"]
+            if held_out is None:
+                self.run.write_evaluation(f"step {global_step}", {"selection": selection})
+            else:
+                held_out["selection"] = selection
+        if held_out is not None:
+            self.run.write_evaluation(f"step {global_step}", held_out)
         logged = {
             key.removeprefix("eval/"): value for key, value in logs.items()
         }  # they put eval/ in front
@@ -243,7 +249,7 @@ class PureTrainer(undecorated(PPOTrainer)):
         self.step_start = time.perf_counter()
         return logs
 
-    def grade_greedily(self, prompts: list[PromptRecord]) -> dict[str, Any]:
+    def grade_greedily(self, prompts: list[PromptRecord]) -> EvaluationRecord:
         """Greedy pass@1 with a 95 % Wilson interval."""
         answers = self.samples_generator.generate(prompts, temperature=0.0)
         texts = self.tokenizer.batch_decode(
