@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pure_rlhf.data import load_rows
+from pure_rlhf.data import load_rows, read_hub
 from pure_rlhf.grading.final_answer import extract_answer, has_answer, label_fault
 
 AnswerRule = Literal["as_is", "last_box", "after_hashes", "only_item"]
@@ -198,17 +198,13 @@ def _load_file(name: str) -> ProblemSet:
 
 
 def _load_hub(source: Source) -> list[Any]:
-    from datasets import load_dataset
-
     try:
-        rows = load_dataset(
-            source.location, source.config, split=source.split, revision=source.revision
+        return read_hub(
+            source.location, source.split, config=source.config, revision=source.revision
         )
-        return [dict(row) for row in rows]
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except ValueError as error:
         raise ValueError(
-            f"{source.location} cannot be loaded from the Hugging Face hub ({reason}); where no hub can be reached, "
+            f"{source.location} cannot be loaded from the Hugging Face hub ({error}); where no hub can be reached, "
             "--data_dir names a folder with local copies"
         ) from error
 

@@ -58,7 +58,7 @@ def load_rows(source: str, split: str) -> list[dict[str, Any]]:
     elif source.endswith(LOCAL_SUFFIXES) or path.is_absolute() or source.startswith("."):
         raise ValueError(f"no such file: {source}")
     else:
-        rows = _read_hub(source, split)
+        rows = _read_hub_or_explain(source, split)
     if not rows:
         raise ValueError(f"{source} holds no rows")
     return rows
@@ -178,14 +178,27 @@ def _read_parquet(path: Path) -> list[dict[str, Any]]:
     return pyarrow.parquet.read_table(path).to_pylist()
 
 
-def _read_hub(name: str, split: str) -> list[dict[str, Any]]:
+def read_hub(
+    name: str, split: str, *, config: str | None = None, revision: str | None = None
+) -> list[dict[str, Any]]:
+    """The rows of a data set of the Hugging Face hub.
+
+    Raises:
+        ValueError: it cannot be loaded; says why in one line.
+    """
     from datasets import load_dataset
 
     try:
-        return [dict(row) for row in load_dataset(name, split=split)]
+        return [dict(row) for row in load_dataset(name, config, split=split, revision=revision)]
     except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(str(error).split("\n")[0] or type(error).__name__) from error
+
+
+def _read_hub_or_explain(name: str, split: str) -> list[dict[str, Any]]:
+    try:
+        return read_hub(name, split)
+    except ValueError as error:
         raise ValueError(
             f"no file of the name {name!r} here, and as a Hugging Face data set (split {split!r}) it cannot be "
-            f"loaded: {reason}"
+            f"loaded: {error}"
         ) from error

@@ -32,8 +32,11 @@ from pure_rlhf.monitoring.metric_table import METRICS, check_declared
 from pure_rlhf.monitoring.rollout_metrics import rollout_metrics
 from pure_rlhf.monitoring.run_directory import RunDirectory
 from pure_rlhf.monitoring.sinks import RayMetrics
-from pure_rlhf.workers.upstream import upstream_args
 from tests.tiny_models import train_tokenizer
+
+cpu_host.install()
+
+from pure_rlhf.workers.upstream import upstream_args  # noqa: E402
 
 TARGET_SHARE = 0.03
 NUM_ANSWERS, GROUP_SIZE, PROMPT_TOKENS, STEP_TOKENS = 256, 4, 64, 25
@@ -166,7 +169,6 @@ def main() -> None:
         step_seconds = statistics.median(row["timing/step"] for row in rows)
     if not step_seconds:
         parser.error("needs the metrics.jsonl of a run, or --step_seconds")
-    cpu_host.install()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         small, large = (cost_of_metrics(max_tokens, folder) for max_tokens in (128, 1024))

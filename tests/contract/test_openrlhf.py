@@ -13,9 +13,10 @@ import pytest
 
 from pure_rlhf import cpu_host
 from pure_rlhf.config import PureConfig
-from pure_rlhf.workers.upstream import check_version, undecorated, upstream_args
 
 cpu_host.install()
+
+from pure_rlhf.workers.upstream import check_version, undecorated, upstream_args  # noqa: E402
 
 ROOT = Path(find_spec("openrlhf").submodule_search_locations[0])
 # Every file of OpenRLHF whose code a run executes.

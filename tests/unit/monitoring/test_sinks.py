@@ -24,7 +24,10 @@ from pure_rlhf.monitoring.sinks import (
     find_mlflow_problems,
     prometheus_name,
 )
-from pure_rlhf.workers.upstream import upstream_args
+
+cpu_host.install()
+
+from pure_rlhf.workers.upstream import upstream_args  # noqa: E402
 
 KEYS = [key.replace("<name>", "held_out") for key in METRICS]
 STEPS = 3
@@ -90,7 +93,6 @@ def test_ray_serves_every_metric_to_prometheus_under_the_dashboards_name() -> No
 
 
 def test_tensorboard_gets_every_key(tmp_path: Path) -> None:
-    cpu_host.install()
     from openrlhf.utils.logging_utils import TensorboardLogger
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -111,7 +113,6 @@ def test_tensorboard_gets_every_key(tmp_path: Path) -> None:
 def test_offline_wandb_gets_every_key_and_the_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cpu_host.install()
     from openrlhf.utils.logging_utils import WandbLogger
 
     monkeypatch.setenv("HOME", str(tmp_path))  # whoever runs this may be logged in

@@ -1,0 +1,144 @@
+"""What the trainer adds to OpenRLHF's loop, without its workers: alarms acted on, greedy evaluation, the schedule."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pure_rlhf import cpu_host
+
+cpu_host.install()
+
+from pure_rlhf.config import PureConfig, RolloutConfig, TrainConfig  # noqa: E402
+from pure_rlhf.data import PromptRecord  # noqa: E402
+from pure_rlhf.grading.pool import GradeResult  # noqa: E402
+from pure_rlhf.monitoring.alarm_watch import AlarmSettings, AlarmWatch  # noqa: E402
+from pure_rlhf.monitoring.run_directory import RunDirectory  # noqa: E402
+from pure_rlhf.types import Completion  # noqa: E402
+from pure_rlhf.workers import trainer as trainer_module  # noqa: E402
+from pure_rlhf.workers.trainer import PureTrainer, eos_token_ids, planned_steps  # noqa: E402
+
+PROMPTS = [PromptRecord(n, f"q{n}", f"<q{n}>", [7, n], str(n)) for n in range(4)]
+
+
+class Engines:
+    """Answers prompt n with n tokens; the last one is cut off."""
+
+    def __init__(self) -> None:
+        self.steps_left = 5
+
+    def generate(self, prompts: list[PromptRecord], temperature: float) -> list[Completion]:
+        assert temperature == 0.0
+        return [Completion(n, [1] * n, [0.0] * n, n == 3) for n in range(len(prompts))]
+
+
+class Verifier:
+    """Prompts 1 and 2 are right; prompt 0 has no final answer."""
+
+    def __init__(self) -> None:
+        self.num_drained = 0
+
+    def grade_batch(self, texts: list[str], labels: list[str]) -> list[GradeResult]:
+        rule = {"1": "written", "2": "number"}
+        return [GradeResult(label if label != "0" else None, rule.get(label)) for label in labels]
+
+    def drain_counters(self) -> dict[str, float]:
+        self.num_drained += 1
+        return {}
+
+
+class Group:
+    """The policy's workers."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+
+    def async_run_method(self, method_name: str, **kwargs: Any) -> list[dict[str, float]]:
+        self.calls.append((method_name, kwargs))
+        return [{"sync/buckets": 1.0}]
+
+
+@pytest.fixture
+def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PureTrainer:
+    monkeypatch.setattr(trainer_module.ray, "get", lambda reference: reference)
+    made: Any = object.__new__(PureTrainer)
+    made.config = PureConfig(
+        process_reward_schedule="linear",
+        alarm=AlarmSettings(window=1, limits=("policy/loss>1",), action="rollback"),
+    )
+    made.max_steps = 5
+    made.run = RunDirectory(str(tmp_path))
+    made.alarms = AlarmWatch(made.config.alarm, made.run)
+    made.state = {"phase": "training", "step": 0, "max_steps": 5, "metrics": {}, "alarms": []}
+    made.samples_generator = Engines()
+    made.verifier = Verifier()
+    made.tokenizer = SimpleNamespace(batch_decode=lambda rows, **_: [str(row) for row in rows])
+    made.actor_model_group = Group()
+    made.held_out, made.selection = PROMPTS, []
+    made.sinks, made.wandb_logger, made.tensorboard_logger = [], None, None
+    return made
+
+
+def rows(*losses: float) -> list[dict[str, float]]:
+    return [{"step": step, "policy/loss": loss} for step, loss in enumerate(losses, start=1)]
+
+
+def test_a_roll_back_loads_the_checkpoint_pushes_it_and_halves_the_weight(
+    trainer: PureTrainer, tmp_path: Path
+) -> None:
+    (tmp_path / "checkpoints/_actor/global_step2").mkdir(parents=True)
+    assert [trainer.watch(row) for row in rows(0, 0, 0, 2)] == [0, 0, 0, 1]
+    group: Any = trainer.actor_model_group
+    assert group.calls == [("roll_back", {"tag": "global_step2"}), ("broadcast_to_vllm", {})]
+    # the schedule goes from 1 to 0 in four steps; half of it is left
+    assert [trainer.process_reward_coef(step) for step in (0, 2, 4)] == [0.5, 0.25, 0.0]
+    assert trainer.samples_generator.steps_left == 5
+    assert [alarm["rolled_back_to"] for alarm in trainer.progress()["alarms"]] == [2]
+
+
+def test_an_alarm_that_nothing_can_undo_ends_the_run(trainer: PureTrainer) -> None:
+    assert [trainer.watch(row) for row in rows(0, 0, 0, 2)][-1] == 1
+    assert trainer.samples_generator.steps_left == 0
+    assert trainer.process_reward_coef(0) == 1.0
+
+
+def test_greedy_evaluation(trainer: PureTrainer) -> None:
+    found = trainer.grade_greedily(PROMPTS)
+    low, high = found.pop("ci95")
+    assert 0 < low < 0.5 < high < 1
+    assert found == {
+        "pass@1": 0.5, "n": 4, "truncated": 0.25, "no_answer": 0.25, "mean_tokens": 1.5
+    }  # fmt: skip
+    verifier: Any = trainer.verifier
+    assert verifier.num_drained == 1, "these responses are not the next step's"
+
+
+@pytest.mark.parametrize(("held_out", "selection"), [(4, 0), (0, 2), (4, 2)])
+def test_evaluations_are_kept_and_choose_the_checkpoint(
+    trainer: PureTrainer, tmp_path: Path, held_out: int, selection: int
+) -> None:
+    trainer.held_out, trainer.selection = PROMPTS[:held_out], PROMPTS[:selection]
+    logs = trainer.evaluate(3)
+    kept = json.loads((tmp_path / "evaluation.json").read_text())["step 3"]
+    assert kept.get("n") == (held_out or None)
+    assert kept.get("selection", {}).get("n") == (selection or None)
+    expected = {"eval/held_out/pass@1": 0.5} if held_out else {}
+    assert logs == expected | ({"eval/selection/pass@1": 0.5} if selection else {})
+
+
+def test_the_run_ends_with_the_prompts_or_with_max_steps() -> None:
+    config = PureConfig(
+        max_steps=7, rollout=RolloutConfig(batch_size=4), train=TrainConfig(num_episodes=3)
+    )
+    assert planned_steps(config, num_prompts=11) == 6  # two batches an episode
+    assert planned_steps(config, num_prompts=100) == 7
+
+
+def test_every_id_at_which_the_engine_stops(tmp_path: Path) -> None:
+    assert eos_token_ids(str(tmp_path), 2) == [2]
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [5, 2]}))
+    assert eos_token_ids(str(tmp_path), 2) == [2, 5]
