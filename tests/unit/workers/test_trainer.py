@@ -44,7 +44,10 @@ class Verifier:
 
     def grade_batch(self, texts: list[str], labels: list[str]) -> list[GradeResult]:
         rule = {"1": "written", "2": "number"}
-        return [GradeResult(label if label != "0" else None, rule.get(label)) for label in labels]
+        return [
+            GradeResult(extracted=None if label == "0" else label, rule=rule.get(label))
+            for label in labels
+        ]
 
     def drain_counters(self) -> dict[str, float]:
         self.num_drained += 1
