@@ -6,10 +6,6 @@ import logging
 import os
 from typing import Any
 
-# On a busy host the dashboard needs more than the 30 and 60 s that Ray gives it, and Ray ends with it; read at import.
-os.environ.setdefault("RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT", "300")
-os.environ.setdefault("RAY_DASHBOARD_STARTUP_TIMEOUT_S", "300")
-
 import ray
 
 from pure_rlhf import cpu_host
