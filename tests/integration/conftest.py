@@ -11,7 +11,13 @@ import pytest
 
 NORMAL_SECONDS = 3
 """To import torch, on two cores of the hosts that the time-outs were chosen on."""
-LIMIT_SECONDS = 12
+LIMIT_SECONDS = 7
+
+
+def import_seconds() -> float:
+    start = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import torch"], check=True)
+    return time.monotonic() - start
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -22,9 +28,7 @@ def host_is_fast_enough() -> None:
     """
     if os.environ.get("PURE_TEST_SLOW_HOST") == "1":
         return
-    start = time.monotonic()
-    subprocess.run([sys.executable, "-c", "import torch"], check=True)
-    seconds = time.monotonic() - start
+    seconds = min(import_seconds(), import_seconds())  # the first may have had to read the disk
     if seconds > LIMIT_SECONDS:
         pytest.skip(
             f"this host took {seconds:.0f} s to import torch (normal: {NORMAL_SECONDS}); "
