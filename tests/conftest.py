@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.host_speed import host_is_fast_enough  # noqa: F401 (a fixture)
+
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 

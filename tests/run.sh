@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up and runs all tests from nothing: lint, types, unit, contract, integration (real Ray, DeepSpeed and vLLM on
 # the CPU). Under 20 minutes on 2 cores, the set-up of the environment included. Real runs are skipped, and named, on a
-# host too slow for the time-outs of the libraries (`tests/integration/conftest.py`).
+# host too slow for the time-outs of the libraries (`tests/host_speed.py`).
 #
 #   bash tests/run.sh                      all but the slow ones
 #   bash tests/run.sh --slow               the slow ones (the whole main job)

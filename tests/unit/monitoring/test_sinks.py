@@ -81,7 +81,9 @@ def log_and_scrape(expected: dict[str, float]) -> dict[str, float]:
 
 
 @pytest.mark.integration
-def test_ray_serves_every_metric_to_prometheus_under_the_dashboards_name() -> None:
+def test_ray_serves_every_metric_to_prometheus_under_the_dashboards_name(
+    host_is_fast_enough: None,
+) -> None:
     expected = {"ray_pure_step": float(STEPS)}
     expected |= {f"ray_{prometheus_name(key)}": value for key, value in values(STEPS).items()}
     # a process of its own: Ray's metrics go to the first Ray that a process was connected to, also when that has ended
