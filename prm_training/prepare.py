@@ -39,6 +39,7 @@ from prm_training.selection import (
 )
 from prm_training.settings import PrmTrainingSettings
 from prm_training.sources import HAVE_NEUTRAL_STEPS
+from pure_rlhf.prm.conventions import has_rotary_positions
 from pure_rlhf.prm.token_inputs import single_separator_id
 
 BAD_ROWS_FILE = "bad_rows.jsonl"
@@ -136,7 +137,7 @@ def _drop_long_rows(
     if settings.max_length is not None:
         return dataset.drop_longer(settings.max_length, source)
     limit = config.max_position_embeddings
-    if not getattr(config, "rope_parameters", None):
+    if not has_rotary_positions(config):
         return dataset.drop_longer(limit, source)
     longer = [length for length in dataset.lengths if length > limit]
     if longer:

@@ -88,8 +88,7 @@ def select_labels(rows: Sequence[StepLabelledRow], prefixes: Prefixes) -> list[S
     * whole_solutions: each solution once, in its longest row. Of the rows `a b`, `a b c1`, `a b c2` and `a b c2 d`
       (letters are steps, c1 and c2 two candidates for the third) only `a b c2 d` is kept: the others end where it goes
       on. Of rows that differ in their last step alone, as `a b c1` and `a b c2`, the last is kept, which the labeller
-      took.
-      Of PRM800K's phase 1 no wrong step remains, of phase 2 most do.
+      took. Of PRM800K's phase 1 no wrong step remains, of phase 2 most do.
     * last_step: all rows, the label of their last step.
     * each_step_once: all rows; a step that several rows share is labelled in the first of them.
     """

@@ -23,7 +23,7 @@ from pure_rlhf.data import PromptSet, load_prompts, prompt_renderer
 from pure_rlhf.monitoring.alarms import limit_detector
 from pure_rlhf.monitoring.run_directory import RunDirectory
 from pure_rlhf.monitoring.sinks import find_mlflow_problems
-from pure_rlhf.prm.conventions import PrmConvention, PureConvention
+from pure_rlhf.prm.conventions import PrmConvention, PureConvention, has_rotary_positions
 from pure_rlhf.prm.scorer import VLLM_CONVENTIONS, load_convention
 
 
@@ -360,8 +360,11 @@ def _check_prm(c: PureConfig, inputs: Inputs) -> Iterator[str]:
             f"--data.max_len {c.data.max_len}: the PRM {name} was made for at most {longest} tokens; lower it, with "
             f"--data.prompt_max_len and --rollout.max_new_tokens"
         )
-        rotary = bool(getattr(config, "rope_parameters", None))
-        if rotary and c.reward.beyond_positions == "warn" and c.reward.backend != "vllm":
+        if (
+            has_rotary_positions(config)
+            and c.reward.beyond_positions == "warn"
+            and c.reward.backend != "vllm"
+        ):
             inputs.warnings.append(f"{problem}, or read its rewards of longer responses with care")
         else:
             yield problem

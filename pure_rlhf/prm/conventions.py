@@ -48,6 +48,14 @@ def is_judged_wrong(reward: float | Tensor) -> bool | Tensor:
     return reward <= 0
 
 
+def has_rotary_positions(config: Any) -> bool:
+    """Whether a model, by its `transformers` configuration, reads on beyond `max_position_embeddings`.
+
+    Learned positions end there.
+    """
+    return bool(getattr(config, "rope_parameters", None))
+
+
 @dataclass(frozen=True)
 class PrmSample:
     """One answer to score, e.g. `PrmSample("1+1?", "Q: 1+1? A:", ("1+1=2", "So 2."))`."""
