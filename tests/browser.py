@@ -14,7 +14,7 @@ CHROMIUM = next(
 def browse(page: Path, profile: Path, *options: str) -> str:
     """Open a page and return what the browser prints (`--dump-dom`), or "" (`--screenshot=FILE`).
 
-    `profile` is a folder of this call alone.
+    `profile` is a folder of this call alone. The time-out is for a browser that hangs, not for a slow host.
     """
     command = [
         str(CHROMIUM),
@@ -30,4 +30,4 @@ def browse(page: Path, profile: Path, *options: str) -> str:
         *options,
         page.as_uri(),
     ]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=900, check=True).stdout
