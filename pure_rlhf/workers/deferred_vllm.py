@@ -35,6 +35,10 @@ class _DeferredModule(ModuleType):
             raise AttributeError(name)
         return getattr(importlib.import_module(self.__name__), name)
 
+    def __reduce__(self) -> tuple[Callable[[str], ModuleType], tuple[str]]:
+        """Ray sends an engine's class by value, with what its methods name: there it is the real module."""
+        return importlib.import_module, (self.__name__,)
+
 
 def _deferred_call(module: str, name: str) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
