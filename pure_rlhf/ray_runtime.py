@@ -4,12 +4,45 @@ from __future__ import annotations
 
 import logging
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray._private import services
 
 from pure_rlhf import cpu_host
 from pure_rlhf.config import PureConfig
+
+
+START_SECONDS = 300
+"""For each part of Ray to start: a busy host, or one whose packages lie on a network, needs more than Ray's 30 s."""
+
+
+@contextmanager
+def _time_to_start() -> Iterator[None]:
+    """Ray asks for its new node during 30 s, a constant of `Node.__init__` in ray/_private/node.py; here one asking waits.
+
+    The limits that are settings are in `train_pure._prepare_environment`.
+    """
+    get_node = services.get_node
+
+    def wait_for_node(*args: Any) -> Any:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                return get_node(*args)
+            except RuntimeError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+
+    services.get_node = wait_for_node
+    try:
+        yield
+    finally:
+        services.get_node = get_node
 
 
 def start_ray(config: PureConfig) -> None:
@@ -50,7 +83,8 @@ def start_ray(config: PureConfig) -> None:
                 "num_cpus": max(os.cpu_count() or 1, needed + 2),
                 "object_store_memory": 512 * 2**20,
             }
-    context = ray.init(**options)
+    with _time_to_start():
+        context = ray.init(**options)
     print(
         f"Ray dashboard: http://{context.dashboard_url}"
         if context.dashboard_url

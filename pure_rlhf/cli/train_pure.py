@@ -94,10 +94,12 @@ def _prepare_environment() -> None:
     # DeepSpeed builds its Adam with the `ninja` in PATH, and builds it anew (a minute, 4 GiB) when another version of
     # ninja built it last: so always the one of this environment, activated or not.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    # On a busy host the dashboard needs more than the 30 and 60 s that Ray gives it, and Ray ends with it. Ray reads
-    # these when it is imported, so they are set before anything that imports it.
+    # On a busy host the dashboard and the agents need more than the 30 and 60 s that Ray gives them, and Ray ends with
+    # them. Ray reads these when it is imported, so they are set before anything that imports it.
     os.environ.setdefault("RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT", "300")
     os.environ.setdefault("RAY_DASHBOARD_STARTUP_TIMEOUT_S", "300")
+    os.environ.setdefault("RAY_agent_register_timeout_ms", "300000")
+    os.environ.setdefault("RAY_worker_register_timeout_seconds", "600")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
