@@ -1,4 +1,4 @@
-"""Build file. `pip install -e .` on a prepared environment; `examples/scripts/setup.sh` prepares one."""
+"""Build file. `examples/scripts/setup.sh` prepares an environment from a lock, then installs this with --no-deps."""
 
 from pathlib import Path
 
@@ -20,14 +20,14 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.13",
-    packages=find_packages(include=["pure_rlhf*", "prm_training*", "evaluation*", "examples*"]),
+    packages=find_packages(include=["pure_rlhf*", "prm_training*", "evaluation*"]),
     package_data={"prm_training": ["*.json", "*.sh"], "evaluation": ["*.json", "*.sh"]},
     install_requires=requirements("requirements.txt"),
     extras_require={
-        "gpu": requirements("requirements-gpu.txt"),
-        "cpu": requirements("requirements-cpu.txt"),
-        "wandb": ["wandb-workspaces>=0.4"],
-        "mlflow": ["mlflow-skinny>=3"],
+        "gpu": requirements("requirements/gpu.in"),
+        "cpu": requirements("requirements/cpu.in"),
+        "wandb": ["wandb-workspaces>=0.4,<0.5"],
+        "mlflow": ["mlflow-skinny>=3,<4"],
     },
     entry_points={
         "console_scripts": [

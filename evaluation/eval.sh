@@ -9,7 +9,6 @@
 # The same command continues a run that was stopped. Answers and report: --output_dir (output/evaluation).
 set -euo pipefail
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+. "$(dirname "${BASH_SOURCE[0]}")/../examples/scripts/environment.sh"
 bash "$root/examples/scripts/setup.sh"
-export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
-exec "${PURE_VENV:-$root/.venv}/bin/python" -m evaluation.evaluate "$@"
+exec "$python" -m evaluation.evaluate "$@"

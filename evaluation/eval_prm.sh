@@ -9,7 +9,6 @@
 # Scores and report: --output_dir (output/prm_evaluation).
 set -euo pipefail
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+. "$(dirname "${BASH_SOURCE[0]}")/../examples/scripts/environment.sh"
 bash "$root/examples/scripts/setup.sh"
-export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
-exec "${PURE_VENV:-$root/.venv}/bin/python" -m evaluation.evaluate_prm "$@"
+exec "$python" -m evaluation.evaluate_prm "$@"

@@ -1,7 +1,6 @@
 # Sourced by train_stage_{1,2}.sh, which set the variables: one rank per visible GPU, or one without GPUs.
-root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
-PYTHON="${PYTHON:-${PURE_VENV:-$root/.venv}/bin/python}"
+. "$(dirname "${BASH_SOURCE[0]}")/../examples/scripts/environment.sh"
+PYTHON="${PYTHON:-$python}"
 if ! command -v "$PYTHON" >/dev/null; then
     echo "no Python at $PYTHON: run bash examples/scripts/setup.sh, or set PYTHON" >&2
     exit 2

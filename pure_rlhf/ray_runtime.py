@@ -15,14 +15,13 @@ from ray._private import services
 from pure_rlhf import cpu_host
 from pure_rlhf.config import PureConfig
 
-
 START_SECONDS = 300
 """For each part of Ray to start: a busy host, or one whose packages lie on a network, needs more than Ray's 30 s."""
 
 
 @contextmanager
 def _time_to_start() -> Iterator[None]:
-    """Ray asks for its new node during 30 s, a constant of `Node.__init__` in ray/_private/node.py; here one asking waits.
+    """Ray asks for its new node during 30 s, a constant of `Node.__init__` (ray/_private/node.py); one asking waits.
 
     The limits that are settings are in `train_pure._prepare_environment`.
     """

@@ -7,13 +7,12 @@
 #   bash tests/run.sh --slow               the slow ones (the whole main job)
 #   bash tests/run.sh tests/unit -k name   any arguments of pytest
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-cd "$root"
 export PURE_HOST=cpu PURE_DEV=1
-export PURE_VENV=${PURE_VENV:-$root/.venv}
-export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
+. "$(dirname "${BASH_SOURCE[0]}")/../examples/scripts/environment.sh"
+cd "$root"
+export PURE_VENV=$venv
 bash examples/scripts/setup.sh
-bin=$PURE_VENV/bin
+bin=$venv/bin
 arguments=(-m "not slow")
 if [ "${1:-}" = --slow ]; then
     arguments=(-m slow)

