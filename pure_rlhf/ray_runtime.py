@@ -4,44 +4,59 @@ from __future__ import annotations
 
 import logging
 import os
-import time
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import ray
-from ray._private import services
+from ray._private import parameter, ray_constants, services
 
 from pure_rlhf import cpu_host
 from pure_rlhf.config import PureConfig
 
-START_SECONDS = 300
-"""For each part of Ray to start: a busy host, or one whose packages lie on a network, needs more than Ray's 30 s."""
+AGENT_PORTS = (
+    "metrics_agent_port",
+    "metrics_export_port",
+    "dashboard_agent_listen_port",
+    "runtime_env_agent_port",
+)
 
 
 @contextmanager
-def _time_to_start() -> Iterator[None]:
-    """Ray asks for its new node during 30 s, a constant of `Node.__init__` (ray/_private/node.py); one asking waits.
+def _agents_may_be_late() -> Iterator[None]:
+    """Ray's node waits 15 s for each port that its agents choose, and dies; here the ports are chosen for them.
 
-    The limits that are settings are in `train_pure._prepare_environment`.
+    The agents are Python programs, which on a busy host or a network file system need longer to load. The limits that
+    are settings stand in `train_pure._prepare_environment`. The node program has a flag for each port; Ray's Python
+    leaves out the one of `dashboard_agent_listen_port`.
     """
-    get_node = services.get_node
+    ray_params, start_process = parameter.RayParams, services.start_ray_process
+    ports = dict(zip(AGENT_PORTS, _free_ports(len(AGENT_PORTS)), strict=True))
 
-    def wait_for_node(*args: Any) -> Any:
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                return get_node(*args)
-            except RuntimeError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.2)
+    def with_ports(*args: Any, **options: Any) -> Any:
+        asked = {name: value for name, value in options.items() if value is not None}
+        return ray_params(*args, **options | ports | asked)
 
-    services.get_node = wait_for_node
+    def with_flag(command: list[str], process_type: str, *args: Any, **options: Any) -> Any:
+        if process_type == ray_constants.PROCESS_TYPE_RAYLET:
+            listen = ports["dashboard_agent_listen_port"]
+            command = [*command, f"--dashboard_agent_listen_port={listen}"]
+        return start_process(command, process_type, *args, **options)
+
+    parameter.RayParams, services.start_ray_process = with_ports, with_flag
     try:
         yield
     finally:
-        services.get_node = get_node
+        parameter.RayParams, services.start_ray_process = ray_params, start_process
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
 
 
 def start_ray(config: PureConfig) -> None:
@@ -82,7 +97,7 @@ def start_ray(config: PureConfig) -> None:
                 "num_cpus": max(os.cpu_count() or 1, needed + 2),
                 "object_store_memory": 512 * 2**20,
             }
-    with _time_to_start():
+    with _agents_may_be_late():
         context = ray.init(**options)
     print(
         f"Ray dashboard: http://{context.dashboard_url}"

@@ -6,9 +6,11 @@ import inspect
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from ray._private import node, services
+import ray
+from ray._private import parameter, services, worker
 
 from pure_rlhf import ray_runtime
 
@@ -30,18 +32,24 @@ def test_the_dashboard_gets_five_minutes() -> None:
     assert done.stdout.strip() == "300", done.stderr
 
 
-def test_the_node_gets_five_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray's own limit is a constant in a loop around `services.get_node`, which waits while a Ray is started."""
-    assert "ray._private.services.get_node(" in inspect.getsource(node.Node.__init__)
-    asked = []
-
-    def get_node(*args: object) -> str:
-        asked.append(args)
-        if len(asked) < 3:
-            raise RuntimeError("no such node yet")
-        return "the node"
-
-    monkeypatch.setattr(services, "get_node", get_node)
-    with ray_runtime._time_to_start():
-        assert services.get_node("address", "id") == "the node"
-    assert asked == [("address", "id")] * 3 and services.get_node is get_node
+def test_ray_is_told_its_agents_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its node waits for each no longer than a constant; names and flag are those of the installed Ray."""
+    assert "ray._private.parameter.RayParams(" in inspect.getsource(worker.init)
+    assert "start_ray_process(" in inspect.getsource(services.start_raylet)
+    node_program = Path(ray.__file__).parent / "core/src/ray/raylet/raylet"
+    assert b"dashboard_agent_listen_port" in node_program.read_bytes()
+    started = []
+    monkeypatch.setattr(
+        services, "start_ray_process", lambda command, kind: started.append((kind, command))
+    )
+    original = parameter.RayParams
+    with ray_runtime._agents_may_be_late():
+        chosen = parameter.RayParams(num_cpus=3, metrics_export_port=None)
+        for kind in ("raylet", "gcs_server"):
+            services.start_ray_process([kind], kind)
+    assert isinstance(chosen, original) and chosen.num_cpus == 3
+    ports = {getattr(chosen, name) for name in ray_runtime.AGENT_PORTS}
+    assert len(ports) == 4 and all(1024 <= port <= 65535 for port in ports)
+    flag = f"--dashboard_agent_listen_port={chosen.dashboard_agent_listen_port}"
+    assert started == [("raylet", ["raylet", flag]), ("gcs_server", ["gcs_server"])]
+    assert parameter.RayParams is original and original().metrics_agent_port is None
