@@ -47,6 +47,7 @@ from prm_training.model_card import CALIBRATION_FILE, model_card
 from prm_training.prepare import PreparedData, prepare
 from prm_training.settings import PrmTrainingSettings, training_arguments
 from prm_training.trainer import PrmTrainer, RowOrder, last_complete_checkpoint
+from pure_rlhf.build_locks import remove_stale_build_locks
 
 EVALUATION_FILE = "prm_evaluation.json"
 MAX_THREADS = 8
@@ -59,6 +60,9 @@ def train_prm(settings: PrmTrainingSettings) -> dict[str, Any]:
     """
     torch.set_num_threads(settings.threads or min(os.cpu_count() or 1, MAX_THREADS))
     started = time.monotonic()
+    if int(os.environ.get("LOCAL_RANK", "0")) == 0:
+        for lock in remove_stale_build_locks():
+            _say(f"removed the lock that a killed run had left on a build: {lock}")
     data = prepare(settings)
     plans = _feature_plans(settings, data)
     arguments = training_arguments(

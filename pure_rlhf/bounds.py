@@ -12,7 +12,10 @@ import dataclasses
 import functools
 import math
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Literal, get_args, get_origin, get_type_hints
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,7 +44,7 @@ class Bounds:
         return math.isfinite(value) and value > self.above and self.low <= value <= self.high
 
 
-def find_bound_problems(settings: Any, prefix: str = "--") -> Iterator[str]:
+def find_bound_problems(settings: DataclassInstance, prefix: str = "--") -> Iterator[str]:
     """One sentence for each setting of a dataclass, and of those inside it, that is none of its choices or out of
     its bounds."""
     for name, choices, bounds in _rules(type(settings)):
@@ -56,7 +59,7 @@ def find_bound_problems(settings: Any, prefix: str = "--") -> Iterator[str]:
 
 
 @functools.cache
-def _rules(settings_class: type) -> list[tuple[str, tuple[Any, ...], Bounds | None]]:
+def _rules(settings_class: type) -> list[tuple[str, tuple[object, ...], Bounds | None]]:
     """Name, choices and bounds of every field."""
     hints = get_type_hints(settings_class, include_extras=True)
     rules = []

@@ -12,10 +12,12 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from pure_rlhf.grading.final_answer import has_answer, label_fault
+from pure_rlhf.types import Tokenizer
 
+Row = dict[str, Any]  # what a data set may hold is checked where it is used
 LOCAL_SUFFIXES = (".json", ".jsonl", ".parquet", ".json.gz", ".jsonl.gz")
 
 
@@ -46,7 +48,7 @@ def render_prompt(template: str, question: str) -> str:
     return template.replace("{}", question, 1)
 
 
-def load_rows(source: str, split: str) -> list[dict[str, Any]]:
+def load_rows(source: str, split: str) -> list[Row]:
     """Rows of a local file or of a hub data set.
 
     Raises:
@@ -71,7 +73,7 @@ def load_prompts(
     input_key: str,
     label_key: str,
     render: Callable[[str], str],
-    tokenizer: Any,
+    tokenizer: Tokenizer | None,
     max_tokens: int,
 ) -> PromptSet:
     """Read, render and tokenise all problems; prompts longer than `max_tokens` are dropped and counted.
@@ -123,7 +125,7 @@ def _check_row(row: Any, where: str, input_key: str, label_key: str) -> None:
 
 
 def prompt_renderer(
-    template: str, apply_chat_template: bool, tokenizer: Any
+    template: str, apply_chat_template: bool, tokenizer: Tokenizer | None
 ) -> Callable[[str], str]:
     """Problem -> prompt text, through the template and, where asked for, the tokenizer's chat template."""
 
@@ -138,7 +140,7 @@ def prompt_renderer(
     return render
 
 
-def _open_text(path: Path) -> Any:
+def _open_text(path: Path) -> TextIO:
     return (
         gzip.open(path, "rt", encoding="utf-8")
         if path.suffix == ".gz"
@@ -172,7 +174,7 @@ def _parse_lines(text: str, path: Path) -> Iterator[Any]:
                 ) from error
 
 
-def _read_parquet(path: Path) -> list[dict[str, Any]]:
+def _read_parquet(path: Path) -> list[Row]:
     import pyarrow.parquet
 
     return pyarrow.parquet.read_table(path).to_pylist()
@@ -180,7 +182,7 @@ def _read_parquet(path: Path) -> list[dict[str, Any]]:
 
 def read_hub(
     name: str, split: str, *, config: str | None = None, revision: str | None = None
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """The rows of a data set of the Hugging Face hub.
 
     Raises:
@@ -194,7 +196,7 @@ def read_hub(
         raise ValueError(str(error).split("\n")[0] or type(error).__name__) from error
 
 
-def _read_hub_or_explain(name: str, split: str) -> list[dict[str, Any]]:
+def _read_hub_or_explain(name: str, split: str) -> list[Row]:
     try:
         return read_hub(name, split)
     except ValueError as error:

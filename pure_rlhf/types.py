@@ -18,11 +18,40 @@ This module does not load torch, so that the command line can use it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+class Tokenizer(Protocol):
+    """What is used of a Hugging Face tokenizer, `transformers.PreTrainedTokenizerBase`."""
+
+    bos_token_id: int | None
+    eos_token_id: int | None
+    pad_token_id: int | None
+    unk_token_id: int | None
+
+    @property
+    def all_special_ids(self) -> list[int]: ...
+
+    def __len__(self) -> int: ...
+
+    def __call__(self, texts: list[str], /, **options: bool) -> Mapping[str, list[list[int]]]: ...
+
+    def get_vocab(self) -> dict[str, int]: ...
+
+    def encode(self, text: str, /, **options: bool) -> list[int]: ...
+
+    def decode(self, token_ids: Tensor | Sequence[int], /, **options: bool) -> str: ...
+
+    def batch_decode(
+        self, sequences: Sequence[Sequence[int]] | Tensor, /, **options: bool
+    ) -> list[str]: ...
+
+    def apply_chat_template(self, chat: list[dict[str, str]], /, **options: bool) -> str: ...
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pure_rlhf import cpu_host
 from pure_rlhf.algorithm.credit_assignment import assign_credit
@@ -25,6 +24,7 @@ from pure_rlhf.monitoring.run_directory import RunDirectory
 from pure_rlhf.monitoring.sinks import find_mlflow_problems
 from pure_rlhf.prm.conventions import PrmConvention, PureConvention, has_rotary_positions
 from pure_rlhf.prm.scorer import VLLM_CONVENTIONS, load_convention
+from pure_rlhf.types import Tokenizer
 
 
 @dataclass
@@ -198,7 +198,7 @@ def _check_credit_function(c: PureConfig) -> Iterator[str]:
         )
 
 
-def _read_prompts(c: PureConfig, tokenizer: Any, inputs: Inputs) -> Iterator[str]:
+def _read_prompts(c: PureConfig, tokenizer: Tokenizer | None, inputs: Inputs) -> Iterator[str]:
     chat = c.data.apply_chat_template and tokenizer is not None
     render = prompt_renderer(c.data.input_template, chat, tokenizer)
     for flag, source, split, name in (
@@ -315,13 +315,13 @@ def _load_problem(flag: str, name: str, trust_remote_code: bool) -> str | None:
     return None
 
 
-def _tokenizer(name: str, trust_remote_code: bool) -> Any:
+def _tokenizer(name: str, trust_remote_code: bool) -> Tokenizer:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
 
 
-def _check_separators(c: PureConfig, tokenizer: Any) -> Iterator[str]:
+def _check_separators(c: PureConfig, tokenizer: Tokenizer) -> Iterator[str]:
     try:
         find_separator_token_ids(tokenizer, c.step_separator)
     except ValueError as error:

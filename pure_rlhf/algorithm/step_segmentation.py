@@ -9,26 +9,14 @@ tokenised again, so a step is a range of the very tokens that the policy sampled
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from pure_rlhf.types import StepSpans
+from pure_rlhf.types import StepSpans, Tokenizer
 
 
-class TokenDecoder(Protocol):
-    """What is needed of a Hugging Face tokenizer."""
-
-    @property
-    def all_special_ids(self) -> list[int]: ...
-
-    def __len__(self) -> int: ...
-
-    def batch_decode(self, sequences: Any, /, **kwargs: Any) -> list[str]: ...
-
-
-def find_separator_token_ids(tokenizer: TokenDecoder, separator: str = "\n\n") -> list[int]:
+def find_separator_token_ids(tokenizer: Tokenizer, separator: str = "\n\n") -> list[int]:
     """Returns, in ascending order, every token id whose own text ends with `separator`.
 
     Special tokens are left out. One call decodes the whole vocabulary (151,000 tokens take about

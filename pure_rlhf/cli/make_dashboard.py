@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 import re
 import sys
-from typing import Any
 
 from pure_rlhf.monitoring.metric_table import METRICS, Metric
+from pure_rlhf.monitoring.records import JsonObject
 from pure_rlhf.monitoring.sinks import prometheus_name
 
 DASHBOARD_COLUMNS = 24
 PANEL_WIDTH, PANEL_HEIGHT = 8, 7
 # units of the metric table that Grafana has its own name for; any other unit is written behind the number
-FORMATS: dict[str, dict[str, Any]] = {
+FORMATS: dict[str, JsonObject] = {
     "": {},
     "0 to 1": {"unit": "percentunit", "min": 0, "max": 1},
     "-1 to 1": {"min": -1, "max": 1},
@@ -29,10 +29,10 @@ FORMATS: dict[str, dict[str, Any]] = {
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 
-def dashboard() -> dict[str, Any]:
+def dashboard() -> JsonObject:
     """The dashboard: a row for each prefix of the keys (`reward/`, `pure/` ...), a panel for each metric."""
     step = Metric("step", "last", "steps", "steps done", "stands still")
-    panels: list[dict[str, Any]] = [_panel(step, x=0, y=0)]
+    panels: list[JsonObject] = [_panel(step, x=0, y=0)]
     y = PANEL_HEIGHT
     groups: dict[str, list[Metric]] = {}
     for metric in METRICS.values():
@@ -69,7 +69,7 @@ def exported_name(key: str) -> str:
     return "ray_" + prometheus_name(before) + "".join(".+" + re.sub(r"\W", "_", a) for a in after)
 
 
-def _variables() -> list[dict[str, Any]]:
+def _variables() -> list[JsonObject]:
     """The selectors at the top: which Prometheus, which runs."""
     query = f"label_values({exported_name('step')}, run)"
     return [
@@ -89,12 +89,12 @@ def _variables() -> list[dict[str, Any]]:
     ]
 
 
-def _row(prefix: str, y: int) -> dict[str, Any]:
+def _row(prefix: str, y: int) -> JsonObject:
     position = {"h": 1, "w": DASHBOARD_COLUMNS, "x": 0, "y": y}
     return {"type": "row", "title": prefix, "collapsed": False, "gridPos": position, "panels": []}
 
 
-def _panel(metric: Metric, x: int, y: int) -> dict[str, Any]:
+def _panel(metric: Metric, x: int, y: int) -> JsonObject:
     name = exported_name(metric.key)
     is_pattern = "<name>" in metric.key
     expression = f'{{__name__=~"{name}", run=~"$run"}}' if is_pattern else f'{name}{{run=~"$run"}}'

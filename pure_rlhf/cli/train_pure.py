@@ -17,7 +17,7 @@ import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import tyro
 from rich.console import Console
@@ -29,6 +29,9 @@ from pure_rlhf.monitoring.records import EvaluationRecord
 EXIT_WORKER_FAILED = 1
 EXIT_BAD_SETTINGS = 2
 EXIT_INTERRUPTED = 130
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 def main() -> None:
@@ -54,7 +57,11 @@ def run(arguments: list[str]) -> int:
     from ray.exceptions import RayError
 
     from pure_rlhf import cpu_host
+    from pure_rlhf.build_locks import remove_stale_build_locks
     from pure_rlhf.ray_runtime import start_ray
+
+    for lock in remove_stale_build_locks():
+        print(f"Removed the lock that a killed run had left on a build: {lock}", file=sys.stderr)
 
     cpu_host.install()  # before anything imports OpenRLHF
     # Ray's processes and the imports of the driver (DeepSpeed, OpenRLHF) take some ten seconds each: together.
@@ -213,7 +220,7 @@ def _try_parse(arguments: list[str], defaults: PureConfig) -> tuple[PureConfig |
     return (None, f"takes no value {' '.join(map(repr, unknown))}") if unknown else (config, None)
 
 
-def _flag_names(config: Any, prefix: str = "") -> list[str]:
+def _flag_names(config: DataclassInstance, prefix: str = "") -> list[str]:
     """All dotted names, with tyro's `group.no_name` for switches."""
     names = []
     for field in dataclasses.fields(config):

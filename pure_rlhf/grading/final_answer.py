@@ -11,7 +11,7 @@ import functools
 import math
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from pure_rlhf.grading.equality import equal
 from pure_rlhf.grading.readings import MAX_CHARS, Reading, read
@@ -36,12 +36,12 @@ class Verdict:
         return self.rule is not None
 
 
-def has_answer(label: Any) -> bool:
+def has_answer(label: object) -> bool:
     """Whether a prompt's label can be checked; None, "" and "null" mean unanswered."""
     return label is not None and str(label).strip() not in {"", "null"}
 
 
-def label_fault(label: Any) -> str | None:
+def label_fault(label: object) -> str | None:
     """Why no answer can meet a label, or None; an unanswered one has no fault.
 
     Example: `label_fault(["1", "2"])` is "is a list; a label is one text or number, such as '1, 2'".

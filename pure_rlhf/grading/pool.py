@@ -20,7 +20,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import ParamSpec, TypeVar
 
 from pebble import ProcessFuture, ProcessPool
 
@@ -41,6 +41,8 @@ EXTRA_MEMORY_BYTES = 2 << 30
 START_SECONDS = 600.0
 """Limit of the start of the first worker."""
 _RULE_NAMES = tuple(RULES)
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,7 +245,11 @@ class VerifierPool:
         return pool
 
     def _submit(
-        self, pool: ProcessPool | None, function: Callable[..., Any], *args: Any, **kwargs: Any
+        self,
+        pool: ProcessPool | None,
+        function: Callable[P, object],
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> ProcessFuture:
         assert pool is not None
         try:
@@ -313,8 +319,8 @@ def _nothing() -> None:
 
 
 def _limited(
-    function: Callable[..., Any], timeout_seconds: float, *args: Any, **kwargs: Any
-) -> Any:
+    function: Callable[..., T], timeout_seconds: float, *args: object, **kwargs: object
+) -> T:
     # If the owner dies, nobody is left to kill a stuck worker: the kernel's default alarm ends it.
     signal.alarm(math.ceil(timeout_seconds) + 5)
     try:

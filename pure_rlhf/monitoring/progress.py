@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from rich.console import Console
@@ -18,6 +18,11 @@ from rich.progress import (
 )
 
 from pure_rlhf.monitoring.records import AlarmRecord, RunState
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+
+    from pure_rlhf.monitoring.records import RunState
 
 POLL_SECONDS = 0.5
 
@@ -81,7 +86,7 @@ def make_bar(console: Console) -> Progress:
     )
 
 
-def follow(trainer: Any, result: ray.ObjectRef) -> Any:
+def follow(trainer: ActorHandle, result: ray.ObjectRef) -> Any:
     """Show the trainer's progress until `result` is there; returns it (or raises the worker's error)."""
     console = Console(file=sys.stdout)
     state: RunState = {"phase": "", "step": 0, "max_steps": 0, "metrics": {}, "alarms": []}
@@ -92,7 +97,7 @@ def follow(trainer: Any, result: ray.ObjectRef) -> Any:
             done = bool(ray.wait([result], timeout=POLL_SECONDS)[0])
             if done:
                 ray.get(result)  # raises the worker's own error before the dead trainer is asked
-            now: Any = ray.get(trainer.progress.remote())
+            now: RunState = ray.get(trainer.progress.remote())
             before, state = state, now
             for line in new_lines(before, state):
                 style = "bold red" if line.startswith("ALARM") else None

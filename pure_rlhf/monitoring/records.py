@@ -7,6 +7,22 @@ from __future__ import annotations
 
 from typing import NotRequired, TypedDict
 
+JsonObject = dict[str, object]
+"""What was read from a file and is not known yet to be one of the records below."""
+
+MetricRow = dict[str, float]
+"""A line of `metrics.jsonl`: `step`, `wall_seconds`, and the metrics of the step by name (`metric_table.py`)."""
+
+
+class ConfigRecord(TypedDict):
+    """`config.json`."""
+
+    config: JsonObject  # the settings, nested by group
+    seed: int
+    packages: dict[str, str]  # versions
+    git_commit: str | None
+    started: str  # ISO 8601
+
 
 class AlarmRecord(TypedDict):
     """A line of `alarms.jsonl`."""
@@ -62,3 +78,40 @@ class RunState(TypedDict):
     max_steps: int
     metrics: dict[str, float]  # of the last step
     alarms: list[AlarmRecord]  # since the start of this process
+
+
+class CalibrationPoint(TypedDict):
+    """Held-out steps to which a PRM gives about the same probability of being right."""
+
+    mean_probability: float
+    share_right: float
+    steps: float
+
+
+class PrmStageRecord(TypedDict):
+    """`prm_evaluation.json` of one stage of a PRM's training; the figures have their own names."""
+
+    name: str  # of its folder
+    base: NotRequired[str]  # the folder that it went on from
+    calibration: NotRequired[list[CalibrationPoint]]
+
+
+class IntervalRecord(TypedDict):
+    value: float
+    interval: list[float]
+
+
+class BestOfNRecord(TypedDict):
+    """A result of `evaluation.best_of_n.best_of_n`."""
+
+    name: str
+    num_problems: int
+    sizes: list[int]
+    curves: dict[str, list[IntervalRecord]]  # by method, one entry a size
+
+
+class PrmRecord(TypedDict, total=False):
+    """`prm.json`; empty where the PRM was neither trained nor measured here."""
+
+    stages: list[PrmStageRecord]  # first to last
+    best_of_n: list[BestOfNRecord]

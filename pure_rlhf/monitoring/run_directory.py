@@ -24,7 +24,11 @@ from typing import Any
 
 from pure_rlhf.monitoring.records import (
     AlarmRecord,
+    ConfigRecord,
     EvaluationRecord,
+    JsonObject,
+    MetricRow,
+    PrmRecord,
     RolloutRecord,
     SelectionRecord,
 )
@@ -64,7 +68,7 @@ class RunDirectory:
     def holds_a_run(self) -> bool:
         return self.config_path.exists()
 
-    def write_config(self, config: dict[str, Any], *, seed: int) -> None:
+    def write_config(self, config: JsonObject, *, seed: int) -> None:
         """Write the resolved settings (nested, by group), the versions of the packages and the seed."""
         self.path.mkdir(parents=True, exist_ok=True)
         versions = {}
@@ -73,7 +77,7 @@ class RunDirectory:
                 versions[package] = version(package)
             except PackageNotFoundError:
                 continue
-        facts = {
+        facts: ConfigRecord = {
             "config": config,
             "seed": seed,
             "packages": versions,
@@ -82,7 +86,7 @@ class RunDirectory:
         }
         _write_json(self.config_path, facts)
 
-    def write_prm_record(self, record: dict[str, Any]) -> None:
+    def write_prm_record(self, record: PrmRecord) -> None:
         _write_json(self.path / "prm.json", record)
 
     def write_metrics(self, step: int, metrics: dict[str, float]) -> None:
@@ -109,7 +113,7 @@ class RunDirectory:
         good = [(at, folder) for at, folder in found if at <= step]
         return str(max(good)[1].relative_to(self.path)) if good else None
 
-    def rewind(self, step: int) -> list[dict[str, float]]:
+    def rewind(self, step: int) -> list[MetricRow]:
         """Forget metrics, alarms and rollouts after `step`: a resumed run writes them again.
 
         Returns the rows of metrics.jsonl that are kept.

@@ -71,7 +71,7 @@ class MlflowMetrics:
         mlflow.exceptions.MlflowException: the server does not answer, or refuses the experiment.
     """
 
-    def __init__(self, experiment: str, run_name: str, settings: Mapping[str, Any]) -> None:
+    def __init__(self, experiment: str, run_name: str, settings: Mapping[str, object]) -> None:
         mlflow: Any = importlib.import_module("mlflow")  # an optional dependency
         for name, value in MLFLOW_PATIENCE.items():
             os.environ.setdefault(name, value)
@@ -115,7 +115,7 @@ def find_mlflow_problems(experiment: str | None) -> Iterator[str]:
         )
 
 
-def _flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(settings: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
     for name, value in settings.items():
         if isinstance(value, dict):
             yield from _flatten(value, f"{prefix}{name}.")

@@ -22,7 +22,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any, ClassVar, overload
+from typing import TYPE_CHECKING, ClassVar, overload
 
 import torch
 from torch import Tensor
@@ -32,7 +32,10 @@ from pure_rlhf.prm.token_inputs import (
     prm_token_ids,
     single_separator_id,
 )
-from pure_rlhf.types import PrmInputs
+from pure_rlhf.types import PrmInputs, Tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 
 @overload
@@ -48,7 +51,7 @@ def is_judged_wrong(reward: float | Tensor) -> bool | Tensor:
     return reward <= 0
 
 
-def has_rotary_positions(config: Any) -> bool:
+def has_rotary_positions(config: PretrainedConfig) -> bool:
     """Whether a model, by its `transformers` configuration, reads on beyond `max_position_embeddings`.
 
     Learned positions end there.
@@ -83,14 +86,14 @@ class PrmConvention(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def lay_out(self, sample: PrmSample, tokenizer: Any) -> PrmLayout:
+    def lay_out(self, sample: PrmSample, tokenizer: Tokenizer) -> PrmLayout:
         """Returns the token ids and where to read them.
 
         Raises:
             ValueError: the tokenizer has not the single tokens that the convention needs.
         """
 
-    def label_token_ids(self, tokenizer: Any) -> list[int] | None:
+    def label_token_ids(self, tokenizer: Tokenizer) -> list[int] | None:
         """The tokens for "wrong" and "right" of a language model; None: the model has a head of its own.
 
         Raises:
@@ -116,12 +119,12 @@ class PureConvention(PrmConvention):
     name: ClassVar[str] = "pure"
     separator: str = "\n"
 
-    def lay_out(self, sample: PrmSample, tokenizer: Any) -> PrmLayout:
+    def lay_out(self, sample: PrmSample, tokenizer: Tokenizer) -> PrmLayout:
         prompt_ids, *step_ids = _encode(tokenizer, sample.prompt, *sample.steps)
         return self.lay_out_ids(prompt_ids, step_ids, tokenizer)
 
     def lay_out_ids(
-        self, prompt_ids: list[int], step_ids: list[list[int]], tokenizer: Any
+        self, prompt_ids: list[int], step_ids: list[list[int]], tokenizer: Tokenizer
     ) -> PrmLayout:
         """The same for texts that are encoded already, each by itself: what PRM training lays out."""
         start = _start_ids(tokenizer)
@@ -141,7 +144,7 @@ class QwenConvention(PrmConvention):
         "Please reason step by step, and put your final answer within \\boxed{}."
     )
 
-    def lay_out(self, sample: PrmSample, tokenizer: Any) -> PrmLayout:
+    def lay_out(self, sample: PrmSample, tokenizer: Tokenizer) -> PrmLayout:
         separator_id = single_separator_id(tokenizer, self.separator)
         text = tokenizer.apply_chat_template(
             [
@@ -168,7 +171,7 @@ class SkyworkConvention(PrmConvention):
 
     name: ClassVar[str] = "skywork"
 
-    def lay_out(self, sample: PrmSample, tokenizer: Any) -> PrmLayout:
+    def lay_out(self, sample: PrmSample, tokenizer: Tokenizer) -> PrmLayout:
         separator_id = single_separator_id(tokenizer)
         question_ids, *step_ids = _encode(tokenizer, sample.question + "\n", *sample.steps)
         prompt_ids = _start_ids(tokenizer) + question_ids
@@ -194,7 +197,7 @@ class MathShepherdConvention(PrmConvention):
     name: ClassVar[str] = "math_shepherd"
     separator: ClassVar[str] = "ки"
 
-    def lay_out(self, sample: PrmSample, tokenizer: Any) -> PrmLayout:
+    def lay_out(self, sample: PrmSample, tokenizer: Tokenizer) -> PrmLayout:
         separator_id = single_separator_id(tokenizer, self.separator)
         # A sentence-piece tokenizer puts a space before a text. So a step is encoded together with the ки before it,
         # which takes that space, as in the whole text.
@@ -212,7 +215,7 @@ class MathShepherdConvention(PrmConvention):
             input_ids.extend(token_ids)
         return PrmLayout(input_ids, read_positions)
 
-    def label_token_ids(self, tokenizer: Any) -> list[int]:
+    def label_token_ids(self, tokenizer: Tokenizer) -> list[int]:
         return _two_labels(tokenizer, *_encode(tokenizer, "+ -"))
 
 
@@ -225,7 +228,7 @@ class RlhflowConvention(PrmConvention):
 
     name: ClassVar[str] = "rlhflow"
 
-    def lay_out(self, sample: PrmSample, tokenizer: Any) -> PrmLayout:
+    def lay_out(self, sample: PrmSample, tokenizer: Tokenizer) -> PrmLayout:
         head, to_label, to_step = self._turns(tokenizer)
         _, plus_id = self.label_token_ids(tokenizer)
         first, *others = (step.strip() for step in sample.steps)
@@ -237,11 +240,11 @@ class RlhflowConvention(PrmConvention):
             input_ids.append(plus_id)
         return PrmLayout(input_ids[:-1], read_positions)
 
-    def label_token_ids(self, tokenizer: Any) -> list[int]:
+    def label_token_ids(self, tokenizer: Tokenizer) -> list[int]:
         minus, plus = _encode(tokenizer, "-", "+")
         return _two_labels(tokenizer, plus + minus)
 
-    def _turns(self, tokenizer: Any) -> tuple[str, str, str]:
+    def _turns(self, tokenizer: Tokenizer) -> tuple[str, str, str]:
         """The text of the chat template before the first step, from a step to its label, and on to the next."""
         marks = [f"@@{number}@@" for number in range(4)]
         roles = ("user", "assistant") * 2
@@ -264,7 +267,7 @@ CONVENTIONS: dict[str, PrmConvention] = {
 }
 
 
-def recognise_convention(hf_config: Any, vocabulary: Container[str]) -> str:
+def recognise_convention(hf_config: PretrainedConfig, vocabulary: Container[str]) -> str:
     """Returns the name of the convention that a checkpoint follows.
 
     A language model tells nothing of what it was trained for: one that is read at "+" and "-" is recognised only if
@@ -316,15 +319,15 @@ def pad_layouts(layouts: Sequence[PrmLayout], pad_token_id: int) -> PrmInputs:
     )
 
 
-def _encode(tokenizer: Any, *texts: str) -> list[list[int]]:
+def _encode(tokenizer: Tokenizer, *texts: str) -> list[list[int]]:
     return tokenizer(list(texts), add_special_tokens=False)["input_ids"]
 
 
-def _start_ids(tokenizer: Any) -> list[int]:
+def _start_ids(tokenizer: Tokenizer) -> list[int]:
     return [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
 
 
-def _two_labels(tokenizer: Any, plus_minus: list[int]) -> list[int]:
+def _two_labels(tokenizer: Tokenizer, plus_minus: list[int]) -> list[int]:
     """The ids of "+" and "-" in the order of `logits_to_step_rewards`: wrong, right."""
     if len(plus_minus) != 2 or tokenizer.unk_token_id in plus_minus:
         raise ValueError(

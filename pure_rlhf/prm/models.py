@@ -44,7 +44,7 @@ class Qwen2ForProcessRewardModel(Qwen2PreTrainedModel):
         self.score = nn.Sequential(nn.Linear(size, size), nn.ReLU(), nn.Linear(size, 2))
         self.post_init()
 
-    def forward(self, input_ids: Tensor, **inputs: Any) -> TokenClassifierOutput:
+    def forward(self, input_ids: Tensor, **inputs: object) -> TokenClassifierOutput:
         hidden = self.model(input_ids=input_ids, **inputs).last_hidden_state
         return TokenClassifierOutput(logits=self.score(hidden))
 
@@ -60,7 +60,7 @@ class Qwen2ForPrmModel(Qwen2PreTrainedModel):
         self.v_head = nn.Sequential(OrderedDict(summary=nn.Linear(config.hidden_size, 1)))
         self.post_init()
 
-    def forward(self, input_ids: Tensor, **inputs: Any) -> TokenClassifierOutput:
+    def forward(self, input_ids: Tensor, **inputs: object) -> TokenClassifierOutput:
         hidden = self.model(input_ids=input_ids, **inputs).last_hidden_state
         return TokenClassifierOutput(logits=self.v_head(hidden))
 

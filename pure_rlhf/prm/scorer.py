@@ -26,6 +26,7 @@ from pure_rlhf.prm.conventions import (
     pad_layouts,
     recognise_convention,
 )
+from pure_rlhf.types import Tokenizer
 
 VLLM_CONVENTIONS = (PureConvention.name, QwenConvention.name)
 
@@ -95,7 +96,7 @@ class PrmScorer:
 
 def load_convention(
     model: str, convention: str | PrmConvention | None, *, trust_remote_code: bool = False
-) -> tuple[PrmConvention, Any]:
+) -> tuple[PrmConvention, Tokenizer]:
     """Returns the convention of a checkpoint (recognised where it is None) and its tokenizer, having tried them.
 
     Raises:

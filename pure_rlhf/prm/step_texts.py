@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
-from pure_rlhf.types import StepSpans
+from pure_rlhf.types import StepSpans, Tokenizer
 
 
 def step_texts(
     sequences_BT: Tensor,
     action_mask_BA: Tensor,
     steps: StepSpans,
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     *,
     separator: str = "\n\n",
 ) -> list[tuple[str, ...]]:

@@ -10,21 +10,13 @@ step reward is
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
 import torch
 from torch import Tensor
 
-from pure_rlhf.types import PrmInputs, StepSpans
+from pure_rlhf.types import PrmInputs, StepSpans, Tokenizer
 
 
-class TokenEncoder(Protocol):
-    """What is needed of a Hugging Face tokenizer."""
-
-    def encode(self, text: str, /, **kwargs: Any) -> list[int]: ...
-
-
-def single_separator_id(tokenizer: TokenEncoder, separator: str = "\n") -> int:
+def single_separator_id(tokenizer: Tokenizer, separator: str = "\n") -> int:
     """Returns the id of the one token that `separator` is encoded as.
 
     Raises:

@@ -260,7 +260,7 @@ def _breakable(key: str) -> str:
     return re.sub(r"([/._])", r"\1<wbr>", html.escape(key))
 
 
-def _flatten(config: Any, prefix: str = "") -> dict[str, str]:
+def _flatten(config: object, prefix: str = "") -> dict[str, str]:
     """`{"config": {"actor": {"lr": 1}}, "seed": 2}` becomes `{"actor.lr": "1", "seed": "2"}`."""
     if not isinstance(config, dict):
         return {prefix: str(config)}

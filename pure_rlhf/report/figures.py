@@ -15,6 +15,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from pure_rlhf.monitoring.metric_table import METRICS
+from pure_rlhf.monitoring.records import AlarmRecord, EvaluationRecord, MetricRow
 from pure_rlhf.report.panels import PANELS, Panel
 
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#000000", "#8a94a3")
@@ -30,9 +31,9 @@ Point = tuple[float, float]  # step, value
 
 
 def figure_cards(
-    metrics: Sequence[dict[str, Any]],
-    evaluation: dict[str, dict[str, Any]],
-    alarms: Sequence[dict[str, Any]] = (),
+    metrics: Sequence[MetricRow],
+    evaluation: dict[str, EvaluationRecord],
+    alarms: Sequence[AlarmRecord] = (),
 ) -> list[tuple[str, str, str]]:
     """(title, caption as HTML, figure as Plotly JSON) of every card that has data; alarms are marked in all."""
     cards = []
@@ -52,7 +53,7 @@ def figure_cards(
     return cards
 
 
-def mark_alarms(figure: go.Figure, alarms: Sequence[dict[str, Any]], last_step: float) -> go.Figure:
+def mark_alarms(figure: go.Figure, alarms: Sequence[AlarmRecord], last_step: float) -> go.Figure:
     """A dotted line at each step at which alarms began, with their numbers in the list of alarms.
 
     Lines too close for two labels share one.
@@ -80,7 +81,7 @@ def mark_alarms(figure: go.Figure, alarms: Sequence[dict[str, Any]], last_step: 
     return figure
 
 
-def series(metrics: Sequence[dict[str, Any]], key: str) -> list[Point]:
+def series(metrics: Sequence[MetricRow], key: str) -> list[Point]:
     """The finite values of a metric by step; steps without it are skipped."""
     return [
         (row["step"], row[key])
@@ -89,7 +90,7 @@ def series(metrics: Sequence[dict[str, Any]], key: str) -> list[Point]:
     ]
 
 
-def _panel_figure(panel: Panel, metrics: Sequence[dict[str, Any]]) -> go.Figure | None:
+def _panel_figure(panel: Panel, metrics: Sequence[MetricRow]) -> go.Figure | None:
     figure = empty_figure()
     for index, (key, label) in enumerate(panel.left + panel.right):
         axis = "y2" if (key, label) in panel.right else "y"
@@ -121,7 +122,7 @@ def _panel_figure(panel: Panel, metrics: Sequence[dict[str, Any]]) -> go.Figure 
 
 
 def _accuracy_figure(
-    metrics: Sequence[dict[str, Any]], evaluation: dict[str, dict[str, Any]]
+    metrics: Sequence[MetricRow], evaluation: dict[str, EvaluationRecord]
 ) -> go.Figure | None:
     figure = empty_figure()
     add_curve(figure, series(metrics, "reward/verifiable_accuracy"), "training", COLORS[0])
@@ -157,8 +158,8 @@ def _accuracy_figure(
 
 
 def held_out_points(
-    metrics: Sequence[dict[str, Any]], evaluation: dict[str, dict[str, Any]]
-) -> list[tuple[int, dict[str, Any]]]:
+    metrics: Sequence[MetricRow], evaluation: dict[str, EvaluationRecord]
+) -> list[tuple[int, EvaluationRecord]]:
     """(step, result): "before" stands at step 0, "step N" at N, "after" at the last step."""
     last = metrics[-1]["step"] if metrics else 1
     points = []
@@ -237,7 +238,7 @@ def running_mean(values: Sequence[float]) -> list[float]:
     return smoothed
 
 
-def whole_steps(figure: go.Figure, metrics: Sequence[dict[str, Any]]) -> None:
+def whole_steps(figure: go.Figure, metrics: Sequence[MetricRow]) -> None:
     """No tick between two steps."""
     if len(metrics) <= 12:
         figure.update_xaxes(dtick=1)
@@ -269,7 +270,7 @@ def empty_figure(height: int = 270) -> go.Figure:
     )
 
 
-def _caption(panel: Panel, metrics: Sequence[dict[str, Any]]) -> str:
+def _caption(panel: Panel, metrics: Sequence[MetricRow]) -> str:
     """What each curve means and when to worry, from the metric table."""
     parts = []
     for key, label in panel.left + panel.right:

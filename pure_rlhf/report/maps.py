@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import plotly.graph_objects as go
 
+from pure_rlhf.monitoring.records import AlarmRecord, MetricRow
 from pure_rlhf.report.figures import COLORS, empty_figure, mark_alarms, series, whole_steps
 from pure_rlhf.report.panels import CALIBRATION_RANGES, GROUP_ACCURACIES, TIMING_PHASES
 
@@ -19,10 +19,10 @@ MAX_COLUMNS = 120
 CALIBRATION_SHARE = 0.2
 """Of the steps: what counts as early and as late in the calibration."""
 
-Row = dict[str, Any]
 
-
-def map_cards(metrics: Sequence[Row], alarms: Sequence[Row] = ()) -> list[tuple[str, str, str]]:
+def map_cards(
+    metrics: Sequence[MetricRow], alarms: Sequence[AlarmRecord] = ()
+) -> list[tuple[str, str, str]]:
     """(title, caption as HTML, figure as Plotly JSON) of those that have data; alarms are marked where steps are."""
     size = math.ceil(len(metrics) / MAX_COLUMNS)
     together = f" Means of {size} steps each." if size > 1 else ""
@@ -44,7 +44,7 @@ def map_cards(metrics: Sequence[Row], alarms: Sequence[Row] = ()) -> list[tuple[
     ]
 
 
-def timing_figure(metrics: Sequence[Row]) -> go.Figure | None:
+def timing_figure(metrics: Sequence[MetricRow]) -> go.Figure | None:
     """Stacked bars of the phases."""
     rows = [row for row in metrics if any(key in row for key in TIMING_PHASES)]
     if not rows:
@@ -74,7 +74,7 @@ def timing_figure(metrics: Sequence[Row]) -> go.Figure | None:
     return figure
 
 
-def group_figure(metrics: Sequence[Row]) -> go.Figure | None:
+def group_figure(metrics: Sequence[MetricRow]) -> go.Figure | None:
     """Heat map: the share of prompts at each group accuracy, over the steps."""
     keys = [key for key, _ in GROUP_ACCURACIES]
     rows = [row for row in metrics if all(series([row], key) for key in keys)]
@@ -102,7 +102,7 @@ def group_figure(metrics: Sequence[Row]) -> go.Figure | None:
     return figure
 
 
-def calibration_figure(metrics: Sequence[Row]) -> go.Figure | None:
+def calibration_figure(metrics: Sequence[MetricRow]) -> go.Figure | None:
     """Verified accuracy by the p of the PRM, early and late."""
     rows = [row for row in metrics if any(key.startswith("prm_calibration/") for key in row)]
     if not rows:
@@ -133,7 +133,7 @@ def calibration_figure(metrics: Sequence[Row]) -> go.Figure | None:
     return figure
 
 
-def _calibration_points(rows: Sequence[Row]) -> list[tuple[float, float, float]]:
+def _calibration_points(rows: Sequence[MetricRow]) -> list[tuple[float, float, float]]:
     """(middle of the range of p, accuracy, answers) over all rows together; empty ranges are left out."""
     points = []
     for low, high in CALIBRATION_RANGES:
@@ -151,7 +151,7 @@ def _calibration_points(rows: Sequence[Row]) -> list[tuple[float, float, float]]
 
 
 def _stretches(
-    rows: Sequence[Row], keys: Sequence[str]
+    rows: Sequence[MetricRow], keys: Sequence[str]
 ) -> tuple[list[float], dict[str, list[float | None]]]:
     """Middle, and mean of each key (None where no row has it), of at most MAX_COLUMNS stretches of rows."""
     size = math.ceil(len(rows) / MAX_COLUMNS)

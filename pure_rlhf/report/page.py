@@ -11,10 +11,10 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from plotly.offline import get_plotlyjs
 
+from pure_rlhf.monitoring.records import AlarmRecord, EvaluationRecord, PrmRecord, RolloutRecord
 from pure_rlhf.report.prm import prm_cards, prm_table
 from pure_rlhf.report.reader import READER_SCRIPT, READER_STYLE, reader_html, reader_rows
 
@@ -32,12 +32,12 @@ def render_page(
     name: str,
     facts: list[tuple[str, str]],
     notes: list[str],
-    alarms: list[dict[str, Any]],
-    evaluation: dict[str, dict[str, Any]],
-    prm: dict[str, Any],
+    alarms: list[AlarmRecord],
+    evaluation: dict[str, EvaluationRecord],
+    prm: PrmRecord,
     cards: list[tuple[str, str, str]],
     missing: list[str],
-    rollouts: dict[int, list[dict[str, Any]]],
+    rollouts: dict[int, list[RolloutRecord]],
 ) -> str:
     """The whole page as one string.
 
@@ -101,7 +101,7 @@ def _facts(facts: list[tuple[str, str]]) -> str:
     return f"<dl>{items}</dl>"
 
 
-def _alarms(alarms: list[dict[str, Any]]) -> str:
+def _alarms(alarms: list[AlarmRecord]) -> str:
     items = "".join(
         f"<li><b>{_escape(alarm['kind'])}</b> at step {_escape(alarm['step'])}: {_escape(alarm['message'])}; "
         f"{_escape(alarm.get('good_checkpoint') or 'no checkpoint from before it')}"
@@ -111,7 +111,7 @@ def _alarms(alarms: list[dict[str, Any]]) -> str:
     return f"<aside class='notes alarms'><b>Alarms</b><ol>{items}</ol></aside>" if alarms else ""
 
 
-def _rolled_back(alarm: dict[str, Any]) -> str:
+def _rolled_back(alarm: AlarmRecord) -> str:
     step = alarm.get("rolled_back_to")
     return "" if step is None else f"; rolled back to step {step}"
 
@@ -122,7 +122,7 @@ def notes_html(notes: list[str]) -> str:
     return f"<aside class=notes><b>Notes</b><ul>{items}</ul></aside>" if notes else ""
 
 
-def _hero(evaluation: dict[str, dict[str, Any]]) -> str:
+def _hero(evaluation: dict[str, EvaluationRecord]) -> str:
     """Before, after and the difference, large."""
     if not {"before", "after"} <= set(evaluation):
         return ""
@@ -136,7 +136,7 @@ def _hero(evaluation: dict[str, dict[str, Any]]) -> str:
     )
 
 
-def _evaluation_table(evaluation: dict[str, dict[str, Any]]) -> str:
+def _evaluation_table(evaluation: dict[str, EvaluationRecord]) -> str:
     if not evaluation:
         return ""
     columns = [column for column in _COLUMNS if any(column[0] in r for r in evaluation.values())]
@@ -177,14 +177,14 @@ def cards_html(cards: Sequence[tuple[str, str]], first: int = 0) -> str:
     )
 
 
-def _prm(record: dict[str, Any], cards: list[tuple[str, str, str]], first: int) -> str:
+def _prm(record: PrmRecord, cards: list[tuple[str, str, str]], first: int) -> str:
     if not record:
         return ""
     items = cards_html([(title, caption) for title, caption, _ in cards], first)
     return f"<section><h2>Process reward model</h2>{prm_table(record)}<div class=grid>{items}</div></section>"
 
 
-def embed(value: Any) -> str:
+def embed(value: object) -> str:
     """JSON that can stand inside a script element, whatever text it holds."""
     return _embed_json(json.dumps(value, ensure_ascii=False))
 
@@ -193,7 +193,7 @@ def _embed_json(text: str) -> str:
     return text.replace("</", "<\\/").replace("<!--", "<\\!--").replace("\u2028", "\\u2028")
 
 
-def _escape(value: Any) -> str:
+def _escape(value: object) -> str:
     return html.escape(str(value))
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from pure_rlhf.monitoring.records import BestOfNRecord, PrmRecord, PrmStageRecord
 from pure_rlhf.report.figures import COLORS, empty_figure
 
 STAGE_FILE = "prm_evaluation.json"
@@ -42,13 +43,13 @@ COLUMNS = (
 )
 
 
-def collect_prm_record(model: str | None) -> dict[str, Any]:
+def collect_prm_record(model: str | None) -> PrmRecord:
     """What stands in and beside the folder of a PRM: {"stages": [first ... last], "best_of_n": [...]}, or {}.
 
     A hub name, or a PRM that was not trained and measured here, has nothing. What cannot be read is left out.
     """
-    stages: list[dict[str, Any]] = []
-    best_of_n: list[dict[str, Any]] = []
+    stages: list[PrmStageRecord] = []
+    best_of_n: list[BestOfNRecord] = []
     folder = Path(model) if model else None
     seen: set[Path] = set()
     while folder is not None and folder.is_dir() and folder.resolve() not in seen:
@@ -64,7 +65,7 @@ def collect_prm_record(model: str | None) -> dict[str, Any]:
     return {"stages": stages, "best_of_n": best_of_n} if stages or best_of_n else {}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> Any:  # the object of a file of JSON, {} where there is none
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -72,7 +73,7 @@ def _read(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def prm_table(record: dict[str, Any]) -> str:
+def prm_table(record: PrmRecord) -> str:
     """The stages, one row each, as HTML; empty where there is none."""
     stages = record.get("stages", [])
     head = "".join(f"<th>{label}</th>" for _, label, _ in COLUMNS)
@@ -93,7 +94,7 @@ def prm_table(record: dict[str, Any]) -> str:
     return table if stages else ""
 
 
-def prm_cards(record: dict[str, Any]) -> list[tuple[str, str, str]]:
+def prm_cards(record: PrmRecord) -> list[tuple[str, str, str]]:
     """(title, caption as HTML, figure as Plotly JSON): calibration of the stages, and best-of-N."""
     cards = []
     measured = [stage for stage in record.get("stages", []) if stage.get("calibration")]
@@ -115,7 +116,7 @@ def prm_cards(record: dict[str, Any]) -> list[tuple[str, str, str]]:
     return cards
 
 
-def stage_calibration_figure(stages: Sequence[dict[str, Any]]) -> go.Figure:
+def stage_calibration_figure(stages: Sequence[PrmStageRecord]) -> go.Figure:
     """Reliability curves, one a stage. `stages`: contents of prm_evaluation.json with their `name`."""
     figure = empty_figure()
     figure.add_scatter(
@@ -123,7 +124,7 @@ def stage_calibration_figure(stages: Sequence[dict[str, Any]]) -> go.Figure:
         line={"color": COLORS[7], "width": 1, "dash": "dash"},
     )  # fmt: skip
     for stage, color in zip(stages, COLORS, strict=False):
-        curve = stage["calibration"]
+        curve = stage.get("calibration", [])
         most = max(point["steps"] for point in curve)
         figure.add_scatter(
             x=[point["mean_probability"] for point in curve],
@@ -140,7 +141,7 @@ def stage_calibration_figure(stages: Sequence[dict[str, Any]]) -> go.Figure:
     return figure
 
 
-def best_of_n_figure(candidates: dict[str, Any], height: int = 330) -> go.Figure:
+def best_of_n_figure(candidates: BestOfNRecord, height: int = 330) -> go.Figure:
     """Accuracy of every method over N; a result of `evaluation.best_of_n.best_of_n`."""
     figure = empty_figure(height)
     sizes = candidates["sizes"]

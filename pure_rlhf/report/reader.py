@@ -7,10 +7,10 @@ Texts of models and prompts are untrusted: the script places them with `textCont
 
 from __future__ import annotations
 
-from typing import Any
+from pure_rlhf.monitoring.records import JsonObject, RolloutRecord
 
 
-def reader_html(rollouts: dict[int, list[dict[str, Any]]]) -> str:
+def reader_html(rollouts: dict[int, list[RolloutRecord]]) -> str:
     """The section that the script fills, or "" where there are no answers."""
     if not rollouts:
         return ""
@@ -27,7 +27,7 @@ def reader_html(rollouts: dict[int, list[dict[str, Any]]]) -> str:
 <div id=answers></div><div class=controls><button id=more>show more</button></div></section>"""
 
 
-def reader_rows(rollouts: dict[int, list[dict[str, Any]]]) -> dict[int, list[dict[str, Any]]]:
+def reader_rows(rollouts: dict[int, list[RolloutRecord]]) -> dict[int, list[JsonObject]]:
     """What the script reads: the rows of `rollouts/`, without the text of an answer where its steps hold it."""
     return {
         step: [

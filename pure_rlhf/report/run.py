@@ -12,6 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pure_rlhf.monitoring.records import (
+    AlarmRecord,
+    EvaluationRecord,
+    JsonObject,
+    MetricRow,
+    PrmRecord,
+    RolloutRecord,
+)
 from pure_rlhf.report.figures import figure_cards
 from pure_rlhf.report.maps import MAP_TITLES, map_cards
 from pure_rlhf.report.page import render_page
@@ -27,12 +35,12 @@ class RunRecord:
     """What could be read of a run, and one sentence for each thing that could not."""
 
     name: str
-    config: dict[str, Any] = field(default_factory=dict)
-    metrics: list[dict[str, Any]] = field(default_factory=list)  # one row a step, by step
-    evaluation: dict[str, dict[str, Any]] = field(default_factory=dict)
-    prm: dict[str, Any] = field(default_factory=dict)  # see prm.collect_prm_record
-    rollouts: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
-    alarms: list[dict[str, Any]] = field(default_factory=list)  # kind, step, message
+    config: JsonObject = field(default_factory=dict)
+    metrics: list[MetricRow] = field(default_factory=list)  # one row a step, by step
+    evaluation: dict[str, EvaluationRecord] = field(default_factory=dict)
+    prm: PrmRecord = field(default_factory=PrmRecord)  # see prm.collect_prm_record
+    rollouts: dict[int, list[RolloutRecord]] = field(default_factory=dict)
+    alarms: list[AlarmRecord] = field(default_factory=list)  # kind, step, message
     notes: list[str] = field(default_factory=list)
 
 
@@ -155,7 +163,7 @@ def _read_rollouts(folder: Path, record: RunRecord) -> None:
             record.rollouts[int(digits)] = rows
 
 
-def _read_object(path: Path, notes: list[str]) -> dict[str, Any]:
+def _read_object(path: Path, notes: list[str]) -> Any:
     if not path.exists():
         notes.append(f"{path.name} is missing.")
         return {}
@@ -170,7 +178,7 @@ def _read_object(path: Path, notes: list[str]) -> dict[str, Any]:
     return value
 
 
-def _read_lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
+def _read_lines(path: Path, notes: list[str]) -> list[Any]:
     """The objects of a JSONL file; a torn last line, or any bad line, is left out and said."""
     if not path.exists():
         notes.append(f"{path.name} is missing: there are no curves.")
@@ -192,7 +200,7 @@ def _read_lines(path: Path, notes: list[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def _look_up(config: Any, dotted: str) -> Any:
+def _look_up(config: object, dotted: str) -> object:
     for name in dotted.split("."):
         if not isinstance(config, dict):
             return None
@@ -200,11 +208,11 @@ def _look_up(config: Any, dotted: str) -> Any:
     return config
 
 
-def _show(value: Any) -> str:
+def _show(value: object) -> str:
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _duration(seconds: Any) -> str:
+def _duration(seconds: object) -> str:
     if not isinstance(seconds, int | float):
         return ""
     minutes, rest = divmod(round(seconds), 60)

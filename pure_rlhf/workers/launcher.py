@@ -11,7 +11,7 @@ makes the workers run without one.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from openrlhf.trainer.ray.launcher import RayActorGroup
@@ -32,6 +32,10 @@ from pure_rlhf.workers.reference_worker import ReferenceWorker
 from pure_rlhf.workers.rollout_actor import create_rollout_engines
 from pure_rlhf.workers.trainer import PureTrainer, planned_steps
 from pure_rlhf.workers.upstream import check_version, upstream_args
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+    from ray.util.placement_group import PlacementGroup
 
 # Shares of one GPU, as published: three processes live on each training GPU.
 GPU_SHARE = {"policy": 0.6, "reference": 0.3, "prm": 0.1}
@@ -74,7 +78,7 @@ def train(config: PureConfig, inputs: Inputs) -> dict[str, EvaluationRecord]:
     return evaluations
 
 
-def build(config: PureConfig, inputs: Inputs) -> tuple[Any, RayActorGroup]:
+def build(config: PureConfig, inputs: Inputs) -> tuple[ActorHandle, RayActorGroup]:
     """Place and load every worker; returns the trainer actor and the policy group."""
     args = upstream_args(config)
     # On a CPU host the models do not share a GPU's memory, so their forwards may overlap.
@@ -160,7 +164,7 @@ def _update_steps(config: PureConfig, num_prompts: int) -> int:
     return max(answers // config.train.batch_size * config.train.max_epochs, 1)
 
 
-def _placement(num_gpus: int) -> Any:
+def _placement(num_gpus: int) -> PlacementGroup:
     """A placement group of one-GPU bundles, packed on as few nodes as possible."""
     group = placement_group([{"GPU": 1, "CPU": 1}] * num_gpus, strategy="PACK")
     ray.get(group.ready())

@@ -6,8 +6,6 @@ other one, and where the tokenizers differ, the steps go through text.
 
 from __future__ import annotations
 
-from typing import Any
-
 from openrlhf.trainer.ppo_utils.experience import Experience
 
 from pure_rlhf.prm.conventions import (
@@ -18,7 +16,7 @@ from pure_rlhf.prm.conventions import (
 )
 from pure_rlhf.prm.step_texts import step_texts
 from pure_rlhf.prm.token_inputs import build_prm_inputs, single_separator_id
-from pure_rlhf.types import PrmInputs, StepSpans
+from pure_rlhf.types import PrmInputs, StepSpans, Tokenizer
 
 
 class PrmReader:
@@ -35,8 +33,8 @@ class PrmReader:
         self,
         convention: PrmConvention,
         *,
-        prm_tokenizer: Any,
-        policy_tokenizer: Any,
+        prm_tokenizer: Tokenizer,
+        policy_tokenizer: Tokenizer,
         questions: dict[str, str],
         step_separator: str,
     ) -> None:

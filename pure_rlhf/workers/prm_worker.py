@@ -7,7 +7,7 @@ tokens from the driver, so little of them is padding.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from openrlhf.trainer.ray.launcher import BaseModelActor
@@ -17,12 +17,17 @@ from pure_rlhf.prm.conventions import PrmConvention, PrmLayout
 from pure_rlhf.prm.models import load_prm
 from pure_rlhf.prm.scorer import VllmBackend
 
+if TYPE_CHECKING:
+    from types import SimpleNamespace
+
+    from openrlhf.utils.deepspeed import DeepspeedStrategy
+
 
 class PrmWorker(BaseModelActor):
     """One data-parallel rank of the process reward model (DeepSpeed evaluation engine)."""
 
     def init_model_from_pretrained(
-        self, strategy: Any, model_name_or_path: str, convention: PrmConvention
+        self, strategy: DeepspeedStrategy, model_name_or_path: str, convention: PrmConvention
     ) -> None:
         self._setup_distributed(strategy)
         args = strategy.args
@@ -51,7 +56,7 @@ class PrmEngineWorker(BaseModelActor):
     """The same on a vLLM pooling engine (`--reward.backend vllm`), for a PRM on a GPU of its own."""
 
     def init_model_from_pretrained(
-        self, strategy: Any, model_name_or_path: str, convention: PrmConvention
+        self, strategy: DeepspeedStrategy, model_name_or_path: str, convention: PrmConvention
     ) -> None:
         args = strategy.args
         self.convention = convention
@@ -65,7 +70,7 @@ class PrmEngineWorker(BaseModelActor):
 
     def execute_batch(
         self, method_name: str, all_data: dict[str, list], start_idx: int, end_idx: int
-    ) -> list[Any]:
+    ) -> list[Tensor]:
         """As upstream's, which asks a process group that this actor has no part in for its rank."""
         columns = [values[start_idx:end_idx] for values in all_data.values()]
         method = getattr(self, method_name)
@@ -82,5 +87,5 @@ class PrmEngineWorker(BaseModelActor):
         return self.convention.step_rewards(torch.stack(self.engine.read(layouts)))
 
 
-def _dtype(args: Any) -> torch.dtype:
+def _dtype(args: SimpleNamespace) -> torch.dtype:
     return torch.bfloat16 if args.ds.param_dtype == "bf16" else torch.float16

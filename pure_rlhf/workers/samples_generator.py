@@ -20,7 +20,7 @@ from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
 from pure_rlhf.algorithm.curriculum import curriculum_metrics, select_groups
 from pure_rlhf.data import PromptRecord
 from pure_rlhf.grading.pool import VerifierPool, verdict_code
-from pure_rlhf.types import Completion
+from pure_rlhf.types import Completion, Tokenizer
 
 
 def collate_prompts(rows: list[PromptRecord]) -> tuple[list, list, list, list]:
@@ -28,7 +28,7 @@ def collate_prompts(rows: list[PromptRecord]) -> tuple[list, list, list, list]:
     return [""] * len(rows), rows, [row.answer for row in rows], [None] * len(rows)
 
 
-def answer_texts(batch: Experience, tokenizer: Any) -> list[str]:
+def answer_texts(batch: Experience, tokenizer: Tokenizer) -> list[str]:
     """The answers of a batch as text, special tokens left out."""
     answers = [
         row[1:][mask.bool()] for row, mask in zip(batch.sequences, batch.action_mask, strict=True)
@@ -64,7 +64,7 @@ class PureSamplesGenerator(SamplesGenerator):
         )  # what a curriculum draws from
 
     def generate_samples(
-        self, **generate_kwargs: Any
+        self, **generate_kwargs: object
     ) -> tuple[list[Experience], float | None, int, bool]:
         """One rollout; `([], None, 0, True)` when the run is over. An incomplete last batch is dropped."""
         if self.steps_left <= 0:
@@ -137,10 +137,10 @@ class PureSamplesGenerator(SamplesGenerator):
     def _dispatch_prompts_to_vllm(
         self,
         prompts: list[PromptRecord],
-        labels: list[Any],
+        labels: list[str | None],
         *,
-        images: Any = None,
-        **generate_kwargs: Any,
+        images: object = None,
+        **generate_kwargs: object,
     ) -> list[ray.ObjectRef]:
         self._in_flight = {prompt.index: prompt for prompt in prompts}
         return self._send(
@@ -174,7 +174,7 @@ class PureSamplesGenerator(SamplesGenerator):
         return references
 
     def _process_response_into_experience(
-        self, response: Completion, **generate_kwargs: Any
+        self, response: Completion, **generate_kwargs: object
     ) -> Experience:
         prompt = self._in_flight[response.prompt_index]
         num_prompt, num_answer = len(prompt.token_ids), len(response.token_ids)

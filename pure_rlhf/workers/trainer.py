@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from openrlhf.trainer.ppo_trainer import BasePPOTrainer, PPOTrainer
@@ -27,15 +27,22 @@ from pure_rlhf.grading.pool import VerifierPool
 from pure_rlhf.monitoring.alarm_watch import AlarmWatch
 from pure_rlhf.monitoring.alarms import Alarm
 from pure_rlhf.monitoring.metric_table import check_declared
-from pure_rlhf.monitoring.records import AlarmRecord, EvaluationRecord, RunState
+from pure_rlhf.monitoring.records import AlarmRecord, EvaluationRecord, JsonObject, RunState
 from pure_rlhf.monitoring.rollout_metrics import timing_per_kilotoken
 from pure_rlhf.monitoring.run_directory import RunDirectory
 from pure_rlhf.monitoring.sinks import MlflowMetrics, RayMetrics
+from pure_rlhf.types import Tokenizer
 from pure_rlhf.validation import Inputs
 from pure_rlhf.workers.experience_maker import PureExperienceMaker
 from pure_rlhf.workers.prm_reader import PrmReader
 from pure_rlhf.workers.samples_generator import PureSamplesGenerator, collate_prompts
 from pure_rlhf.workers.upstream import SELECTION_METRIC, undecorated
+
+if TYPE_CHECKING:
+    from openrlhf.trainer.ppo_utils.experience import Experience
+    from openrlhf.trainer.ray.launcher import RayActorGroup
+    from openrlhf.utils.deepspeed import DeepspeedStrategy
+    from ray.actor import ActorHandle
 
 # Upstream's names of what its update reports -> ours (monitoring/metric_table.py declares them).
 STATUS_KEYS = {
@@ -58,14 +65,14 @@ class PureTrainer(undecorated(PPOTrainer)):
 
     def __init__(
         self,
-        strategy: Any,
+        strategy: DeepspeedStrategy,
         config: PureConfig,
         *,
         inputs: Inputs,
-        actor_group: Any,
-        prm_group: Any,
-        reference_group: Any,
-        engines: list[Any],
+        actor_group: RayActorGroup,
+        prm_group: RayActorGroup | None,
+        reference_group: RayActorGroup | None,
+        engines: list[ActorHandle],
     ) -> None:
         logging.getLogger("openrlhf").setLevel(logging.WARNING)
         tokenizer = get_tokenizer(config.actor.model_name_or_path, None, "left", strategy)
@@ -77,7 +84,7 @@ class PureTrainer(undecorated(PPOTrainer)):
         )
         # upstream only asks whether there is one
         self.eval_dataloader = self.held_out or self.selection
-        self.generate_kwargs: dict[str, Any] = {}
+        self.generate_kwargs: JsonObject = {}
         self.verifier = VerifierPool(
             config.verifier_workers,
             config.verifier_timeout,
@@ -142,7 +149,7 @@ class PureTrainer(undecorated(PPOTrainer)):
         """What the run is doing: phase, step, max_steps, and the metrics of the last step."""
         return self.state
 
-    def init_checkpoint_states(self) -> dict[str, Any]:
+    def init_checkpoint_states(self) -> dict[str, int]:
         states = super().init_checkpoint_states()
         self.samples_generator.steps_left -= states["global_step"]
         self.alarms.resume(self.run.rewind(states["global_step"]))
@@ -169,8 +176,8 @@ class PureTrainer(undecorated(PPOTrainer)):
         return self.run.read_evaluation()
 
     def train_step(
-        self, rollout_samples: list[Any], global_step: int
-    ) -> tuple[dict[str, Any], int]:
+        self, rollout_samples: list[Experience], global_step: int
+    ) -> tuple[dict[str, float], int]:
         self.experience_maker.process_reward_coef = self.process_reward_coef(global_step)
         status, next_step = super().train_step(rollout_samples, global_step)
         self.run.write_rollouts(next_step, self.experience_maker.rollout_records)
@@ -185,7 +192,10 @@ class PureTrainer(undecorated(PPOTrainer)):
         self.sync_metrics = ray.get(self.actor_model_group.async_run_method("broadcast_to_vllm"))[0]
 
     def save_logs_and_checkpoints(
-        self, global_step: int, logs_dict: Any = None, client_states: Any = None
+        self,
+        global_step: int,
+        logs_dict: dict[str, float] | None = None,
+        client_states: JsonObject | None = None,
     ) -> None:
         """Called by upstream's loop once a step: write the metrics, then let upstream log and save."""
         status = {**(logs_dict or {}), **self.sync_metrics}
@@ -223,7 +233,7 @@ class PureTrainer(undecorated(PPOTrainer)):
         """To the terminal, through `progress()`."""
         self.state = {**self.state, "alarms": [*self.state["alarms"], *alarms]}
 
-    def evaluate(self, global_step: int, **generate_kwargs: Any) -> dict[str, float]:
+    def evaluate(self, global_step: int, **generate_kwargs: object) -> dict[str, float]:
         """Upstream's hook of `--eval.steps`: greedy pass@1; it keeps the best checkpoint by SELECTION_METRIC."""
         logs: dict[str, float] = {}
         held_out = self.grade_greedily(self.held_out) if self.held_out else None
@@ -271,7 +281,7 @@ class PureTrainer(undecorated(PPOTrainer)):
         }
 
 
-def _prm_reader(config: PureConfig, inputs: Inputs, tokenizer: Any) -> PrmReader | None:
+def _prm_reader(config: PureConfig, inputs: Inputs, tokenizer: Tokenizer) -> PrmReader | None:
     if inputs.prm_convention is None:
         return None
     return PrmReader(

@@ -15,6 +15,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from pure_rlhf.config import PureConfig
+from pure_rlhf.monitoring.records import JsonObject
 
 OPENRLHF_VERSION = "0.11.2"
 SELECTION_METRIC = "eval/selection/pass@1"
@@ -22,7 +23,7 @@ SELECTION_METRIC = "eval/selection/pass@1"
 
 # Settings of OpenRLHF that PURE has no use for, at the value that switches them off. The groups are
 # merged into the ones of PureConfig.
-_FIXED: dict[str, Any] = {
+_FIXED: JsonObject = {
     "local_rank": -1,
     "use_ms": False,
     "critic": {
@@ -151,7 +152,7 @@ def _namespace(values: Any) -> Any:
 
 
 @contextmanager
-def replaced(module: ModuleType, name: str, value: Any) -> Iterator[None]:
+def replaced(module: ModuleType, name: str, value: object) -> Iterator[None]:
     """Rebind a module's global while upstream code runs that names it; needed for `ActorPPOTrainer` only."""
     original = getattr(module, name)
     setattr(module, name, value)

@@ -14,13 +14,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import ray
 import torch
 from torch import Tensor, nn
 
 from pure_rlhf.cpu_host import is_cpu_host
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
 
 ALIGNMENT_BYTES = 64
 
@@ -75,11 +78,11 @@ def _view(buffer: Tensor, slot: Slot) -> Tensor:
 
 def push_weights(
     model: nn.Module,
-    engines: list[Any],
+    engines: list[ActorHandle],
     *,
     zero_stage: int,
     bucket_bytes: int,
-    nccl_group: Any,
+    nccl_group: object,
     is_sender: bool,
 ) -> dict[str, float]:
     """Send all parameters to all engines; every rank of the policy must call this (ZeRO-3 gathers).
@@ -113,8 +116,8 @@ def _send_bucket(
     slots: list[Slot],
     size: int,
     ends: tuple[bool, bool],
-    engines: list[Any],
-    nccl_group: Any,
+    engines: list[ActorHandle],
+    nccl_group: object,
 ) -> None:
     buffer = torch.zeros(size, dtype=torch.uint8, device=chunk[0].device)
     pack(chunk, slots, buffer)

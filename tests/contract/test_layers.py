@@ -25,7 +25,7 @@ def imported_roots(path: Path) -> set[str]:
 
 
 LAYERS = (
-    {"bounds", "cpu_host", "types"},
+    {"bounds", "build_locks", "cpu_host", "types"},
     {"algorithm", "grading"},
     {"monitoring", "prm"},
     {"config", "data", "report"},
