@@ -4,7 +4,7 @@
 # lock changes.
 #
 #   bash examples/scripts/setup.sh          prints nothing but what it does; exit code 0 when the environment stands
-#   PURE_FLASH_ATTN=1 bash ...              on a GPU host, compiles flash-attn too (needs nvcc of CUDA 13; up to an hour)
+#   PURE_FLASH_ATTN=0 bash ...              on a GPU host, without flash-attn, whose build needs nvcc and up to an hour
 #
 # From the environment: PURE_HOST (cpu or gpu; default: what is there), PURE_VENV (default: .venv-cpu or .venv-gpu in the
 # checkout), PYTHON (3.11 or 3.12), PURE_DEV=1 (also what the tests need). The CPU build of torch comes from PyTorch's own
@@ -17,8 +17,8 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 locks=("$root/requirements/$host.lock")
 [ -n "${PURE_DEV:-}" ] && locks+=("$root/requirements/tests.lock")
-flash_attn=${PURE_FLASH_ATTN:-}
-compgen -G "$venv/lib/python3*/site-packages/flash_attn" >/dev/null && flash_attn=1 # once asked for, it stays
+flash_attn=
+[ "$host" = gpu ] && [ "${PURE_FLASH_ATTN:-1}" != 0 ] && flash_attn=1
 key=$(echo "$flash_attn" | cat - "${locks[@]}" "$root/setup.py" "${BASH_SOURCE[0]}" | sha256sum | cut -c1-16)-$host
 [ "$(cat "$venv/.pure-setup" 2>/dev/null)" = "$key" ] && exit 0
 
@@ -54,11 +54,13 @@ rm -f "$venv/.pure-setup"
 "$python" -c 'import sys; sys.exit(sys.prefix == sys.base_prefix)' 2>/dev/null ||
     "$uv" venv --quiet --clear --python "$base" "$venv"
 
-# pip's settings are not uv's: a folder of wheels that pip was told of holds for uv too
-export UV_FIND_LINKS=${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}}
+# pip's settings are not uv's: a mirror or a folder of wheels that pip was told of holds for uv too
+[ -n "${PIP_INDEX_URL:-}" ] && export UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$PIP_INDEX_URL}
+wheels=${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}}
+[ -n "$wheels" ] && export UV_FIND_LINKS=${wheels// /,}
 options=(--quiet --python "$python" --no-progress)
 torch=$(sed -n 's/^torch==\([^ ]*\).*/torch-\1/p' "${locks[0]}")
-if [ "$host" = cpu ] && ! compgen -G "${UV_FIND_LINKS:-/none}/$torch-*.whl" >/dev/null; then
+if [ "$host" = cpu ] && ! compgen -G "${wheels%%[ ,]*}/$torch-*.whl" >/dev/null; then
     options+=(--index https://download.pytorch.org/whl/cpu)
 fi
 "$uv" pip sync "${options[@]}" --require-hashes "${locks[@]}"
