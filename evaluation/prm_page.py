@@ -12,12 +12,13 @@ import html
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import plotly.graph_objects as go
 
 from evaluation.prm_figures import positions_figure
 from evaluation.process_bench import SUBSETS
+from pure_rlhf.monitoring.records import BestOfNRecord
 from pure_rlhf.report.page import page_html
 from pure_rlhf.report.prm import best_of_n_figure
 
@@ -221,7 +222,7 @@ def _best_of_n(
             f"{candidates['mean_steps']:.1f} steps an answer; verdicts: {_escape(candidates['verdicts'])}; "
             f"{_escape(candidates['source'])}</p>"
         )
-        cards.append((candidates["name"], best_of_n_figure(candidates)))
+        cards.append((candidates["name"], best_of_n_figure(cast(BestOfNRecord, candidates))))
     columns, rows_published = published["columns"], published["rows"]
     table = _table(
         ["", *columns],

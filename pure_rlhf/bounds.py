@@ -44,7 +44,9 @@ class Bounds:
         return math.isfinite(value) and value > self.above and self.low <= value <= self.high
 
 
-def find_bound_problems(settings: DataclassInstance, prefix: str = "--") -> Iterator[str]:
+def find_bound_problems(
+    settings: DataclassInstance | type[DataclassInstance], prefix: str = "--"
+) -> Iterator[str]:
     """One sentence for each setting of a dataclass, and of those inside it, that is none of its choices or out of
     its bounds."""
     for name, choices, bounds in _rules(type(settings)):

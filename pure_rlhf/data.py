@@ -131,7 +131,7 @@ def prompt_renderer(
 
     def render(question: str) -> str:
         text = render_prompt(template, question)
-        if not apply_chat_template:
+        if tokenizer is None or not apply_chat_template:
             return text
         return tokenizer.apply_chat_template(
             [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True

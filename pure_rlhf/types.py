@@ -20,24 +20,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Tokenizer(Protocol):
-    """What is used of a Hugging Face tokenizer, `transformers.PreTrainedTokenizerBase`."""
-
-    bos_token_id: int | None
-    eos_token_id: int | None
-    pad_token_id: int | None
-    unk_token_id: int | None
+class TokenDecoder(Protocol):
+    """What finding separators needs of a Hugging Face tokenizer."""
 
     @property
     def all_special_ids(self) -> list[int]: ...
 
     def __len__(self) -> int: ...
+
+    def batch_decode(self, sequences: Any, /, **options: Any) -> list[str]: ...
+
+
+class Tokenizer(TokenDecoder, Protocol):
+    """All that is used of one, `transformers.PreTrainedTokenizerBase`."""
+
+    bos_token_id: int | None
+    eos_token_id: int | None
+    pad_token_id: int  # there is one once OpenRLHF's get_tokenizer has loaded it
+    unk_token_id: int | None
 
     def __call__(self, texts: list[str], /, **options: bool) -> Mapping[str, list[list[int]]]: ...
 
@@ -46,10 +52,6 @@ class Tokenizer(Protocol):
     def encode(self, text: str, /, **options: bool) -> list[int]: ...
 
     def decode(self, token_ids: Tensor | Sequence[int], /, **options: bool) -> str: ...
-
-    def batch_decode(
-        self, sequences: Sequence[Sequence[int]] | Tensor, /, **options: bool
-    ) -> list[str]: ...
 
     def apply_chat_template(self, chat: list[dict[str, str]], /, **options: bool) -> str: ...
 

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pure_rlhf.types import StepSpans, Tokenizer
+from pure_rlhf.types import StepSpans, TokenDecoder
 
 
-def find_separator_token_ids(tokenizer: Tokenizer, separator: str = "\n\n") -> list[int]:
+def find_separator_token_ids(tokenizer: TokenDecoder, separator: str = "\n\n") -> list[int]:
     """Returns, in ascending order, every token id whose own text ends with `separator`.
 
     Special tokens are left out. One call decodes the whole vocabulary (151,000 tokens take about

@@ -220,7 +220,7 @@ def _try_parse(arguments: list[str], defaults: PureConfig) -> tuple[PureConfig |
     return (None, f"takes no value {' '.join(map(repr, unknown))}") if unknown else (config, None)
 
 
-def _flag_names(config: DataclassInstance, prefix: str = "") -> list[str]:
+def _flag_names(config: DataclassInstance | type[DataclassInstance], prefix: str = "") -> list[str]:
     """All dotted names, with tyro's `group.no_name` for switches."""
     names = []
     for field in dataclasses.fields(config):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import ray
 from rich.console import Console
@@ -21,8 +21,6 @@ from pure_rlhf.monitoring.records import AlarmRecord, RunState
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
-
-    from pure_rlhf.monitoring.records import RunState
 
 POLL_SECONDS = 0.5
 
@@ -97,7 +95,7 @@ def follow(trainer: ActorHandle, result: ray.ObjectRef) -> Any:
             done = bool(ray.wait([result], timeout=POLL_SECONDS)[0])
             if done:
                 ray.get(result)  # raises the worker's own error before the dead trainer is asked
-            now: RunState = ray.get(trainer.progress.remote())
+            now = cast("RunState", ray.get(trainer.progress.remote()))
             before, state = state, now
             for line in new_lines(before, state):
                 style = "bold red" if line.startswith("ALARM") else None

@@ -282,7 +282,7 @@ def recognise_convention(hf_config: PretrainedConfig, vocabulary: Container[str]
     """
     architectures = hf_config.architectures or []
     kind = architectures[0] if len(architectures) == 1 else ""
-    is_called_prm = "prm" in PurePath(hf_config.name_or_path).name.lower()
+    is_called_prm = "prm" in PurePath(hf_config.name_or_path or "").name.lower()
     if kind.endswith("ForTokenClassification") and hf_config.num_labels == 2:
         return PureConvention.name
     if kind.endswith("ForProcessRewardModel") and QwenConvention.separator in vocabulary:

@@ -11,7 +11,7 @@ import html
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import plotly.graph_objects as go
 
@@ -60,7 +60,7 @@ def collect_prm_record(model: str | None) -> PrmRecord:
         stage = _read(folder / STAGE_FILE)
         if not stage:
             break
-        stages.insert(0, {"name": folder.name, **stage})
+        stages.insert(0, cast(PrmStageRecord, {"name": folder.name, **stage}))
         folder = Path(stage["base"]) if stage.get("base") else None
     return {"stages": stages, "best_of_n": best_of_n} if stages or best_of_n else {}
 

@@ -7,7 +7,7 @@ tokens from the driver, so little of them is padding.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from openrlhf.trainer.ray.launcher import BaseModelActor
@@ -20,14 +20,12 @@ from pure_rlhf.prm.scorer import VllmBackend
 if TYPE_CHECKING:
     from types import SimpleNamespace
 
-    from openrlhf.utils.deepspeed import DeepspeedStrategy
-
 
 class PrmWorker(BaseModelActor):
     """One data-parallel rank of the process reward model (DeepSpeed evaluation engine)."""
 
     def init_model_from_pretrained(
-        self, strategy: DeepspeedStrategy, model_name_or_path: str, convention: PrmConvention
+        self, strategy: Any, model_name_or_path: str, convention: PrmConvention
     ) -> None:
         self._setup_distributed(strategy)
         args = strategy.args
@@ -56,7 +54,7 @@ class PrmEngineWorker(BaseModelActor):
     """The same on a vLLM pooling engine (`--reward.backend vllm`), for a PRM on a GPU of its own."""
 
     def init_model_from_pretrained(
-        self, strategy: DeepspeedStrategy, model_name_or_path: str, convention: PrmConvention
+        self, strategy: Any, model_name_or_path: str, convention: PrmConvention
     ) -> None:
         args = strategy.args
         self.convention = convention

@@ -103,7 +103,14 @@ class PureTrainer(undecorated(PPOTrainer)):
         # Not PPOTrainer's constructor: it would read the data again, by upstream's rules.
         no_critic: Any = None
         BasePPOTrainer.__init__(
-            self, strategy, actor_group, no_critic, prm_group, reference_group, engines, tokenizer
+            self,
+            strategy,
+            actor_group,
+            no_critic,
+            prm_group,  # pyright: ignore[reportArgumentType]  # None is what upstream asks for too
+            reference_group,  # pyright: ignore[reportArgumentType]
+            engines,
+            tokenizer,
         )
         self.config = config
         self.experience_maker = PureExperienceMaker(
