@@ -38,7 +38,7 @@ def imported(folder: Path) -> set[str]:
                 names |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
                 names.add(node.module.split(".")[0])
-    return names - set(sys.stdlib_module_names) - set(OURS)
+    return names - set(sys.stdlib_module_names) - set(OURS) - {"_typeshed"}  # of type checkers
 
 
 def test_what_the_code_imports_is_named() -> None:
