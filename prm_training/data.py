@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from prm_training.selection import IGNORED, StepLabelledRow, problem_key
 from prm_training.sources import RatedSolution, SourceForm, parse_row, source_form
 from pure_rlhf.data import load_rows
 from pure_rlhf.prm.conventions import PureConvention
+from pure_rlhf.types import Tokenizer
 
 NUM_BAD_ROWS_SHOWN = 10
 PROBLEM_COLUMNS = ("problem", "question", "prompt")
@@ -155,7 +156,10 @@ class PrmDataset(Dataset):
         self.read_positions: list[list[int]] = []
         for row in rows:
             step_ids = [ids_of[step] for step in row.steps]
-            layout = convention.lay_out_ids(ids_of[row.prompt], step_ids, tokenizer)
+            # transformers sets the ids of special tokens at run time: a type checker does not see them
+            layout = convention.lay_out_ids(
+                ids_of[row.prompt], step_ids, cast(Tokenizer, tokenizer)
+            )
             labels = [IGNORED] * len(layout.input_ids)
             for position, label in zip(layout.read_positions, row.labels, strict=True):
                 labels[position] = label

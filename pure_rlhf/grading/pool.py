@@ -7,7 +7,6 @@ What the calling process may do itself is to find the final answer in a text, in
 
 from __future__ import annotations
 
-import contextlib
 import math
 import multiprocessing
 import resource
@@ -17,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -208,10 +208,10 @@ class VerifierPool:
 
     def close(self) -> None:
         """End all workers and wait for them; a later `grade_batch` starts new ones."""
-        if self._pool is not None:
-            self._pool.stop()
-            self._pool.join()
-            self._pool = None
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.stop()
+            pool.join()
             for future in self._futures:  # a batch that another thread still waits for
                 future.cancel()
             self._futures = []
@@ -240,8 +240,11 @@ class VerifierPool:
             # A spawned worker imports its owner's main module: seconds that no answer's limit and no batch's may pay.
             first = pool.schedule(_nothing)
             self._futures.append(first)
-            with contextlib.suppress(CancelledError):
+            try:
                 first.result(timeout=START_SECONDS)
+            except (CancelledError, BrokenProcessPool):
+                if pool is self._pool:  # not closed by another thread: its first process died
+                    raise
         return pool
 
     def _submit(
