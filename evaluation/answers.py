@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.line_file import LineFile
+from pure_rlhf.model_folder import WEIGHTS
 
-WEIGHTS = ("*.safetensors", "*.bin")
 _SAMPLED_BYTES = 1 << 20
 
 
@@ -25,9 +25,7 @@ class Answer:
 
     text: str
     num_tokens: int
-    truncated: (
-        bool  # cut by the length limit; also where the prompt alone fills the model's context
-    )
+    truncated: bool  # cut by the length limit; also where the prompt alone fills the context
     correct: bool
     extracted: str | None  # None: the text holds no final answer
     rule: str | None = None  # which accepted it (pure_rlhf/grading/equality.py)

@@ -22,7 +22,6 @@ import tyro
 from evaluation.answers import weights_digest
 from evaluation.best_of_n import best_of_n
 from evaluation.candidates import CandidateSet, load_candidates
-from evaluation.models import check_folder
 from evaluation.prm_bench import PrmBench, item_sources, load_items, score_items
 from evaluation.prm_page import load_published, render_page, summary_text
 from evaluation.prm_scores import ScoreFile, Scorer, sample_key, score_missing
@@ -36,6 +35,7 @@ from evaluation.process_bench import (
 from evaluation.rows import spread
 from pure_rlhf.config import ConfigError
 from pure_rlhf.data import render_prompt
+from pure_rlhf.model_folder import check_whole
 from pure_rlhf.prm.conventions import PrmSample, PureConvention
 from pure_rlhf.prm.scorer import PrmScorer, load_convention
 
@@ -154,7 +154,7 @@ def prepare(settings: PrmEvaluationSettings) -> Plan:
 def _check_model(model: str, settings: PrmEvaluationSettings) -> tuple[str, ScoreFile]:
     """The convention of the PRM and its scores on disk; its weights are not loaded."""
     if Path(model).is_dir():
-        check_folder(Path(model))
+        check_whole(Path(model))
     convention, _ = load_convention(
         model, settings.prm_convention, trust_remote_code=settings.trust_remote_code
     )

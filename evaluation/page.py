@@ -11,7 +11,7 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from pure_rlhf.report.page import ELEMENT_SCRIPT, STYLE, embed
+from pure_rlhf.report.page import ELEMENT_SCRIPT, embed, page_html
 
 MAX_SAMPLED_SHOWN = 4
 """Sampled answers of a problem that the page holds; all are in the files."""
@@ -19,17 +19,11 @@ MAX_SAMPLED_SHOWN = 4
 
 def render_page(results: dict[str, Any], rows: dict[str, Any]) -> str:
     """The whole page. `results`: what results.json holds; `rows`: problems and answers for the reader."""
-    names = ", ".join(results["models"])
     tables = "".join(_score_table(mode, results) for mode in results["scores"])
     limits = ""
     if "sampled" in results["scores"] and results["num_samples"] > MAX_SAMPLED_SHOWN:
         limits = f"<p class=caption>Of the sampled answers the first {MAX_SAMPLED_SHOWN} of each problem are here; all are in answers/.</p>"
-    return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>Evaluation · {html.escape(names)}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>{STYLE}{_STYLE}</style></head><body>
-<header><p class="kind">Evaluation</p><h1>{html.escape(names)}</h1></header>
-<main>{tables}{_comparisons(results["comparisons"])}{_sources(results["benchmarks"])}
+    main = f"""{tables}{_comparisons(results["comparisons"])}{_sources(results["benchmarks"])}
 <section id=reader><h2>Answers</h2>{limits}<div class=controls>
 <select id=benchmark aria-label=benchmark><option value="">all benchmarks</option></select>
 <select id=model aria-label=model><option value="">all models</option></select>
@@ -38,11 +32,16 @@ def render_page(results: dict[str, Any], rows: dict[str, Any]) -> str:
 <option value=wrong>wrong</option><option value=none>no answer found</option><option value=cut>cut by the limit</option>
 <option value=gave_up>grading gave up</option></select>
 <input id=search type=search placeholder="search in problems and answers"><span id=count></span></div>
-<div id=answers></div><button id=more>show more</button></section></main>
-<script>const PROBLEMS = {embed(rows["problems"])}; const ANSWERS = {embed(rows["answers"])};</script>
-<script>{ELEMENT_SCRIPT}{_SCRIPT}</script>
-</body></html>
-"""
+<div id=answers></div><button id=more>show more</button></section>"""
+    data = f"const PROBLEMS = {embed(rows['problems'])}; const ANSWERS = {embed(rows['answers'])};"
+    return page_html(
+        title=", ".join(results["models"]),
+        kind="Evaluation",
+        facts=[],
+        main=main,
+        script=f"{data}{ELEMENT_SCRIPT}{_SCRIPT}",
+        style=_STYLE,
+    )
 
 
 def _cell(summary: dict[str, Any]) -> str:

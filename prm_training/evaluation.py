@@ -1,4 +1,4 @@
-"""How good a PRM is on held-out steps: a step is called wrong where its reward is negative.
+"""How good a PRM is on held-out steps: a step is called wrong where its reward is not positive.
 
 Calibration: of the steps that the PRM calls right with probability p = (r + 1) / 2, a share p should be right.
 """

@@ -44,7 +44,7 @@ step_rewards = probabilities[:, 1] - probabilities[:, 0]
 """
 
 
-_MEASURED = """Held-out steps: {steps}, of which {wrong_steps} wrong. A step with a negative reward is called wrong.
+_MEASURED = """Held-out steps: {steps}, of which {wrong_steps} wrong. A step with a reward of 0 or less is called wrong.
 
 | | |
 |---|---|

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from transformers import (
-    AutoConfig,
     AutoTokenizer,
     PretrainedConfig,
     PreTrainedTokenizerBase,
@@ -39,7 +38,8 @@ from prm_training.selection import (
 )
 from prm_training.settings import PrmTrainingSettings
 from prm_training.sources import HAVE_NEUTRAL_STEPS
-from pure_rlhf.prm.conventions import has_rotary_positions
+from pure_rlhf.model_folder import load_model_config
+from pure_rlhf.prm.conventions import PureConvention, has_rotary_positions
 from pure_rlhf.prm.token_inputs import single_separator_id
 
 BAD_ROWS_FILE = "bad_rows.jsonl"
@@ -151,13 +151,9 @@ def _drop_long_rows(
 
 def _load_config(settings: PrmTrainingSettings, problems: list[str]) -> PretrainedConfig | None:
     try:
-        config = AutoConfig.from_pretrained(settings.model)
-    except (OSError, ValueError) as error:
-        reason = str(error).split("\n", 1)[0]
-        problems.append(
-            f"--model {settings.model} cannot be loaded ({reason}): give the folder of a model, or a name that "
-            "the Hugging Face hub knows"
-        )
+        config = load_model_config(settings.model)
+    except ValueError as error:
+        problems.append(f"--model {error}")
         return None
     architectures = " ".join(config.architectures or [])
     if settings.stage == 2 and "TokenClassification" not in architectures:
@@ -165,11 +161,10 @@ def _load_config(settings: PrmTrainingSettings, problems: list[str]) -> Pretrain
             f"--model {settings.model} is no token-classification model ({architectures or 'unknown'}): "
             "stage 2 goes on from the output folder of stage 1"
         )
-    if config.num_labels != 2:
-        problems.append(
-            f"--model {settings.model} has a head with {config.num_labels} labels; a PRM's has 2 (0 = wrong, "
-            "1 = right): stage 1 puts one on a causal language model"
-        )
+    try:
+        PureConvention.require_two_labels(settings.model, config.num_labels)
+    except ValueError as error:
+        problems.append(f"--model {error}; stage 1 puts one on a causal language model")
     return config
 
 

@@ -12,6 +12,7 @@ from transformers import TrainingArguments
 
 from prm_training.data import SeparatorInSteps
 from prm_training.selection import Neutral, Prefixes
+from pure_rlhf.cpu_host import bfloat16_is_fast
 
 PUBLISHED_LEARNING_RATE = {1: 1e-4, 2: 1e-6}
 PUBLISHED_EPOCHS = {1: 3.0, 2: 1.0}
@@ -148,7 +149,7 @@ def training_arguments(
         adam_beta1=0.9,
         adam_beta2=0.95,
         max_grad_norm=settings.max_grad_norm,
-        bf16=_bf16_is_fast() if settings.bf16 is None else settings.bf16,
+        bf16=bfloat16_is_fast() if settings.bf16 is None else settings.bf16,
         gradient_checkpointing=not head_only
         and (has_gpu if checkpointing is None else checkpointing),
         deepspeed=str(DEEPSPEED_CONFIG) if use_deepspeed and not head_only else None,
@@ -164,9 +165,3 @@ def training_arguments(
         report_to="none",
         seed=settings.seed,
     )
-
-
-def _bf16_is_fast() -> bool:
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

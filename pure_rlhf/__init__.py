@@ -2,7 +2,7 @@
 
 Reading order is the path of the data:
 
-    config, validation, data    what the user asked for, checked before anything heavy starts (bounds: the checks)
+    config, validation, data    what the user asked for, checked before anything heavy starts (bounds, model_folder)
     build_locks, ray_runtime    what a killed run left is removed; Ray
     workers.launcher            placement groups, actor groups, trainer
     0 workers.rollout_actor, workers.samples_generator    prompt -> n responses (vLLM)
@@ -15,7 +15,7 @@ Reading order is the path of the data:
       workers.experience_maker  runs 1 to 4 on the driver
     5 workers.policy_worker     PPO update (OpenRLHF's)
     6 workers.weight_sync, workers.engine_worker          the updated weights into the engines
-      workers.trainer           the loop (OpenRLHF's), evaluation
+      workers.trainer           the loop (OpenRLHF's); workers.greedy_evaluation measures before, meanwhile and after
     7 monitoring                metrics, alarms, the run directory, where metrics go
       report                    the pages made of a run directory
 

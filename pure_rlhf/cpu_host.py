@@ -30,6 +30,15 @@ def is_cpu_host() -> bool:
     return not torch.cuda.is_available()
 
 
+def bfloat16_is_fast() -> bool:
+    """Whether this host multiplies bfloat16 in hardware: a GPU from Ampere on, a CPU with AVX512-BF16 or AMX."""
+    import torch
+
+    if not is_cpu_host():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
 def environment() -> dict[str, str]:
     """Environment of every Ray worker on a CPU host; values the user has set win.
 

@@ -1,8 +1,8 @@
 """Prompts: from a JSON/JSONL/Parquet file or a Hugging Face data set to records, with errors a person can mend.
 
-A record keeps the bare problem, the rendered prompt, its token ids and the known answer (None where
+A record keeps the bare problem, the rendered prompt, its token ids and the label (None where
 there is none: null, "null" or an empty string, as in PURE's published file, where 7,644 of 8,523
-problems have no answer).
+problems have none).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class PromptRecord:
     question: str
     prompt: str  # the rendered text
     token_ids: list[int]
-    answer: str | None  # None: not known
+    label: str | None  # the final answer by the data set; None: not known
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ def load_prompts(
     records: list[PromptRecord] = []
     for row, prompt, token_ids in zip(rows, prompts, encoded, strict=True):
         if len(token_ids) <= max_tokens:
-            answer = str(row[label_key]) if has_answer(row[label_key]) else None
-            records.append(PromptRecord(len(records), row[input_key], prompt, token_ids, answer))
+            label = str(row[label_key]) if has_answer(row[label_key]) else None
+            records.append(PromptRecord(len(records), row[input_key], prompt, token_ids, label))
     if not records:
         shortest = min(map(len, encoded))
         raise ValueError(

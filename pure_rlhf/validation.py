@@ -19,6 +19,7 @@ from pure_rlhf.algorithm.settings import find_setting_problems
 from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
 from pure_rlhf.config import ConfigError, PureConfig
 from pure_rlhf.data import PromptSet, load_prompts, prompt_renderer
+from pure_rlhf.model_folder import load_model_config, load_tokenizer
 from pure_rlhf.monitoring.alarms import limit_detector
 from pure_rlhf.monitoring.run_directory import RunDirectory
 from pure_rlhf.monitoring.sinks import find_mlflow_problems
@@ -162,13 +163,12 @@ def _check_inputs(c: PureConfig, inputs: Inputs) -> Iterator[str]:
     run = RunDirectory(c.output_dir)
     yield from _check_output(c, run)
     tokenizer = None
-    problem = _load_problem(
-        "--actor.model_name_or_path", c.actor.model_name_or_path, c.trust_remote_code
-    )
-    if problem:
-        yield problem
-    else:
-        tokenizer = _tokenizer(c.actor.model_name_or_path, c.trust_remote_code)
+    problems = list(_check_policy(c))
+    yield from problems
+    if not problems:
+        tokenizer = load_tokenizer(
+            c.actor.model_name_or_path, trust_remote_code=c.trust_remote_code
+        )
         yield from _check_separators(c, tokenizer)
     if c.uses_prm:
         yield from _check_credit_function(c)
@@ -236,12 +236,12 @@ def _check_records(c: PureConfig, inputs: Inputs) -> Iterator[str]:
             f"--rollout.batch_size {c.rollout.batch_size}: {c.data.prompt_dataset} has only {len(train)} problems; "
             f"lower it to at most that"
         )
-    if train and c.reward_mode == "VR" and not any(record.answer for record in train):
+    if train and c.reward_mode == "VR" and not any(record.label for record in train):
         yield (
             f"--reward_mode VR: no problem in {c.data.prompt_dataset} has an answer in column "
             f"{c.data.label_key!r}; name the right column with --data.label_key, or use --reward_mode PRM"
         )
-    if train and c.curriculum.method != "off" and not any(record.answer for record in train):
+    if train and c.curriculum.method != "off" and not any(record.label for record in train):
         yield (
             f"--curriculum.method {c.curriculum.method}: chooses by verified accuracy, but no problem in "
             f"{c.data.prompt_dataset} has an answer in column {c.data.label_key!r}; name the right column with "
@@ -252,9 +252,9 @@ def _check_records(c: PureConfig, inputs: Inputs) -> Iterator[str]:
         ("--eval.dataset", c.eval.dataset, held_out),
         ("--eval.selection_dataset", c.eval.selection_dataset, selection),
     ):
-        unanswered = sum(record.answer is None for record in records)
-        if unanswered:
-            yield f"{flag} {source}: {unanswered} of {len(records)} problems have no answer to grade by"
+        unlabelled = sum(record.label is None for record in records)
+        if unlabelled:
+            yield f"{flag} {source}: {unlabelled} of {len(records)} problems have no answer to grade by"
     if selection and not c.eval.steps > 0:
         yield (
             f"--eval.selection_dataset {c.eval.selection_dataset}: checkpoints are compared at evaluations; set "
@@ -297,28 +297,19 @@ def _check_output(c: PureConfig, run: RunDirectory) -> Iterator[str]:
             )
 
 
-def _load_problem(flag: str, name: str, trust_remote_code: bool) -> str | None:
-    """Why a model cannot be loaded, or None; asks for the configuration only."""
-    from transformers import AutoConfig
-
-    path = Path(name)
-    names_a_folder = path.is_absolute() or name.startswith(".") or path.exists()
-    if names_a_folder and not (path / "config.json").is_file():
-        return f"{flag} {name}: no model folder there (a folder with config.json); check the path"
+def _check_policy(c: PureConfig) -> Iterator[str]:
+    name = c.actor.model_name_or_path
     try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        return f"{flag} {name}: not a folder here, and it cannot be loaded from the hub: {reason}"
-    if getattr(config, "auto_map", None) and not trust_remote_code:
-        return f"{flag} {name}: comes with code of its own; read it, then pass --trust_remote_code"
-    return None
-
-
-def _tokenizer(name: str, trust_remote_code: bool) -> Tokenizer:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
+        config = load_model_config(name, trust_remote_code=c.trust_remote_code)
+    except ValueError as error:
+        yield f"--actor.model_name_or_path {error}"
+        return
+    if getattr(config, "auto_map", None) and not c.trust_remote_code:
+        # OpenRLHF runs it without asking
+        yield (
+            f"--actor.model_name_or_path {name}: comes with code of its own; read it, then pass "
+            f"--trust_remote_code"
+        )
 
 
 def _check_separators(c: PureConfig, tokenizer: Tokenizer) -> Iterator[str]:
@@ -329,12 +320,11 @@ def _check_separators(c: PureConfig, tokenizer: Tokenizer) -> Iterator[str]:
 
 
 def _check_prm(c: PureConfig, inputs: Inputs) -> Iterator[str]:
-    from transformers import AutoConfig
-
     name = c.reward.model_name_or_path
-    problem = _load_problem("--reward.model_name_or_path", name, c.trust_remote_code)
-    if problem:
-        yield problem
+    try:
+        config = load_model_config(name, trust_remote_code=c.trust_remote_code)
+    except ValueError as error:
+        yield f"--reward.model_name_or_path {error}"
         return
     chosen: PureConvention | str | None = None if c.prm_convention == "auto" else c.prm_convention
     if c.prm_convention == "pure" or (chosen is None and c.prm_separator != "\n"):
@@ -348,7 +338,6 @@ def _check_prm(c: PureConfig, inputs: Inputs) -> Iterator[str]:
         )
         return
     inputs.prm_convention = convention
-    config = AutoConfig.from_pretrained(name, trust_remote_code=c.trust_remote_code)
     if c.reward.backend == "vllm" and convention.name not in VLLM_CONVENTIONS:
         yield (
             f"--reward.backend vllm: serves the conventions {', '.join(VLLM_CONVENTIONS)}, this PRM is of "

@@ -20,6 +20,7 @@ from examples.tiny_math.problems import make_problem
 from examples.tiny_math.progress import Progress
 from examples.tiny_math.prompts import render_prompt
 from examples.tiny_math.solutions import BLANK_LINE, draw_habit, write_answer, write_drill
+from pure_rlhf.cpu_host import bfloat16_is_fast
 
 ANSWER_BATCH_SIZE = 32
 DRILL_BATCH_SIZE = 16
@@ -187,8 +188,3 @@ def batch_loss(model: Qwen2ForCausalLM, ids_BT: Tensor, labels_BT: Tensor) -> Te
         reduction="sum",
     )
     return total / (len(ids_BT) * TYPICAL_TOKENS)
-
-
-def bfloat16_is_fast() -> bool:
-    """Whether the CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX)."""
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

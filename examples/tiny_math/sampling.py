@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedTokenizerFast, Qwen2ForCausalLM
 
-from examples.tiny_math.base_policy import bfloat16_is_fast
 from examples.tiny_math.progress import Progress
 from examples.tiny_math.prompts import render_prompt
+from pure_rlhf.cpu_host import bfloat16_is_fast
 
 MAX_ANSWER_TOKENS = 128
 

@@ -60,7 +60,7 @@ class RolloutRecord(TypedDict):
 
     group: int  # the same for the responses to one prompt
     prompt: str
-    answer: str | None  # the label; None: there is none
+    label: str | None  # None: there is none
     text: str
     steps: list[str]
     step_rewards: list[float] | None  # None in mode VR

@@ -1,4 +1,4 @@
-"""The run directory: the interface between a run and every tool that looks at it.
+"""The run directory: the interface between a run and every tool that looks at it. Written and read here.
 
 config.json               resolved configuration, package versions, git commit, seed
 metrics.jsonl             one flat object a step, with `step` and `wall_seconds`
@@ -18,6 +18,7 @@ import json
 import subprocess
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,23 @@ PACKAGES = (
     "flash-attn",
     "mpmath",
 )
+MAX_ANSWERS = 2000
+MAX_ANSWER_BYTES = 8_000_000
+"""Of rollouts/ in a `RunRecord`; of a longer run, evenly spaced steps are read."""
+
+
+@dataclass
+class RunRecord:
+    """What could be read of a run, and one sentence for each thing that could not."""
+
+    name: str
+    config: JsonObject = field(default_factory=dict)
+    metrics: list[MetricRow] = field(default_factory=list)  # one row a step, by step
+    evaluation: dict[str, EvaluationRecord] = field(default_factory=dict)
+    prm: PrmRecord = field(default_factory=PrmRecord)  # see report/prm.py
+    rollouts: dict[int, list[RolloutRecord]] = field(default_factory=dict)
+    alarms: list[AlarmRecord] = field(default_factory=list)  # kind, step, message
+    notes: list[str] = field(default_factory=list)
 
 
 class RunDirectory:
@@ -102,7 +120,7 @@ class RunDirectory:
 
     def read_alarms(self) -> list[AlarmRecord]:
         path = self.path / "alarms.jsonl"
-        return _read_rows(path) if path.exists() else []
+        return _read_lines(path, []) if path.exists() else []
 
     def last_checkpoint(self, step: int) -> str | None:
         """Folder of the newest checkpoint that was written at or before `step`, relative to the run; None if none."""
@@ -123,7 +141,7 @@ class RunDirectory:
         earlier = [alarm for alarm in self.read_alarms() if alarm["step"] <= step]
         if earlier or (self.path / "alarms.jsonl").exists():
             (self.path / "alarms.jsonl").write_text(_as_lines(earlier), encoding="utf-8")
-        kept = [row for row in _read_rows(self.metrics_path) if row["step"] <= step]
+        kept = [row for row in _read_lines(self.metrics_path, []) if row["step"] <= step]
         self.metrics_path.write_text(_as_lines(kept), encoding="utf-8")
         if kept:
             self._start -= kept[-1]["wall_seconds"]
@@ -148,14 +166,93 @@ class RunDirectory:
         _write_json(self.evaluation_path, {**self.read_evaluation(), when: result})
 
 
-def _read_rows(path: Path) -> list[Any]:
-    """The objects of a JSONL file, up to the torn last line of a killed run."""
+def read_run(path: Path, *, with_answers: bool = True) -> RunRecord:
+    """Read a run directory; problems become `notes` instead of errors."""
+    record = RunRecord(name=path.resolve().name)
+    record.config = read_object(path / "config.json", record.notes)
+    rows = _read_lines(path / "metrics.jsonl", record.notes)
+    by_step = {row["step"]: row for row in rows if isinstance(row.get("step"), int)}
+    record.metrics = [by_step[step] for step in sorted(by_step)]
+    if (path / "alarms.jsonl").exists():
+        wanted = {"kind", "step", "message"}
+        rows = _read_lines(path / "alarms.jsonl", record.notes)
+        record.alarms = [
+            row for row in rows if wanted <= row.keys() and isinstance(row["step"], int)
+        ]
+    evaluation = read_object(path / "evaluation.json", record.notes)
+    record.evaluation = {
+        when: result
+        for when, result in evaluation.items()
+        if isinstance(result, dict) and isinstance(result.get("pass@1"), int | float)
+    }
+    if evaluation and "after" not in evaluation:
+        record.notes.append("The evaluation after training is not there: the run has not ended.")
+    if (path / "prm.json").exists():
+        record.prm = read_object(path / "prm.json", record.notes)
+    if with_answers:
+        _read_rollouts(path / "rollouts", record)
+    return record
+
+
+def _read_rollouts(folder: Path, record: RunRecord) -> None:
+    files = sorted(folder.glob("step_*.jsonl"))
+    if not files:
+        record.notes.append("rollouts/ holds no answers: there is nothing to read below.")
+        return
+    per_file = max(1, len(_read_lines(files[0], [])))
+    largest = max(1, *(file.stat().st_size for file in files))
+    keep = min(len(files), max(2, min(MAX_ANSWERS // per_file, MAX_ANSWER_BYTES // largest)))
+    chosen = sorted({round(i * (len(files) - 1) / max(keep - 1, 1)) for i in range(keep)})
+    if len(chosen) < len(files):
+        record.notes.append(
+            f"Answers of {len(chosen)} evenly spaced steps of {len(files)} are shown; "
+            "all are in rollouts/."
+        )
+    for index in chosen:
+        digits = files[index].stem.removeprefix("step_")
+        rows = _read_lines(files[index], record.notes)
+        if digits.isdigit() and rows:
+            record.rollouts[int(digits)] = rows
+
+
+def read_object(path: Path, notes: list[str]) -> Any:
+    """The object of a JSON file; {} and a note where there is none."""
+    if not path.exists():
+        notes.append(f"{path.name} is missing.")
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        notes.append(f"{path.name} cannot be read: {error}.")
+        return {}
+    if not isinstance(value, dict):
+        notes.append(f"{path.name} does not hold an object.")
+        return {}
+    return value
+
+
+def _read_lines(path: Path, notes: list[str]) -> list[Any]:
+    """The objects of a JSONL file; a torn last line, or any bad line, is left out and said."""
+    if not path.exists():
+        notes.append(f"{path.name} is missing: there are no curves.")
+        return []
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    # not splitlines: a response may hold U+2028 and other signs that end a line for Python, not for JSON
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    if not lines[-1]:
+        lines.pop()
+    for number, line in enumerate(lines, start=1):
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except json.JSONDecodeError:
-            break
+            row = None
+        if isinstance(row, dict):
+            rows.append(row)
+        elif line.strip():
+            what = "torn last line" if number == len(lines) else "unreadable line"
+            notes.append(f"{path.name}: {what} {number} left out.")
+    if not lines:
+        notes.append(f"{path.name} is empty.")
     return rows
 
 

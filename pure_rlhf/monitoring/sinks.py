@@ -1,7 +1,7 @@
 """Where the metrics of a step go besides `metrics.jsonl`: Ray's Prometheus end point, and MLflow.
 
-TensorBoard and Weights & Biases are OpenRLHF's own loggers and get every key too, as `train/<key>`. A sink has two
-methods, `log(step, metrics)` and `close()`; a server that goes away must not end or hold up a run.
+TensorBoard and Weights & Biases are OpenRLHF's own loggers and get every key too, as `train/<key>`. A server that
+goes away must not end or hold up a run.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 from ray.util.metrics import Gauge
 
@@ -25,6 +25,22 @@ logger = logging.getLogger(__name__)
 MLFLOW_PARAMETERS_A_CALL = 100
 # MLflow's own defaults try a server that is away for minutes, and would hold up the end of the run.
 MLFLOW_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+
+
+class Sink(Protocol):
+    def log(self, step: int, metrics: Mapping[str, float]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def open_sinks(
+    run_name: str, settings: Mapping[str, object], *, mlflow_experiment: str | None
+) -> list[Sink]:
+    """Ray's gauges, and MLflow where an experiment is named; `settings` are nested, by group."""
+    sinks: list[Sink] = [RayMetrics(run_name)]
+    if mlflow_experiment is not None:
+        sinks.append(MlflowMetrics(mlflow_experiment, run_name, settings))
+    return sinks
 
 
 def prometheus_name(key: str) -> str:

@@ -8,6 +8,12 @@ otherwise), and the slowest rank sets the time.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pure_rlhf.types import PrmInputs
 
 
 def plan_batches(lengths: Sequence[int], *, max_tokens: int, num_ranks: int = 1) -> list[list[int]]:
@@ -43,6 +49,38 @@ def plan_batches(lengths: Sequence[int], *, max_tokens: int, num_ranks: int = 1)
     while len(batches) < num_batches:
         _split_most_expensive(batches, lengths)
     return _deal_to_ranks(batches, lengths, num_ranks)
+
+
+@dataclass(frozen=True)
+class PrmBatches:
+    """What the PRM reads, cut into batches that `plan_batches` made."""
+
+    rows: list[list[int]]  # row indices of each batch
+    inputs: list[PrmInputs]  # each padded to its own longest row
+
+    def collect(self, rewards: Sequence[Tensor], mask_BS: Tensor) -> Tensor:
+        """Step rewards of the batches, `(rows, S)` each, in the order of the rows: `(B, S)`, 0 outside the mask."""
+        step_rewards_BS = torch.zeros(mask_BS.shape)
+        for rows, found in zip(self.rows, rewards, strict=True):
+            step_rewards_BS[rows] = found
+        return step_rewards_BS.masked_fill(~mask_BS, 0.0)
+
+
+def cut_into_batches(inputs: PrmInputs, *, max_tokens: int, num_ranks: int) -> PrmBatches:
+    """The rows of `inputs` in batches of at most `max_tokens`; see `plan_batches`."""
+    lengths = inputs.attention_mask_BU.sum(-1)
+    plan = plan_batches(lengths.tolist(), max_tokens=max_tokens, num_ranks=num_ranks)
+    return PrmBatches(
+        plan,
+        [
+            PrmInputs(
+                input_ids_BU=inputs.input_ids_BU[rows, :width],
+                attention_mask_BU=inputs.attention_mask_BU[rows, :width],
+                read_index_BS=inputs.read_index_BS[rows],
+            )
+            for rows, width in ((rows, int(lengths[rows].max())) for rows in plan)
+        ],
+    )
 
 
 def _cost(batch: Sequence[int], lengths: Sequence[int]) -> int:

@@ -133,6 +133,15 @@ class PureConvention(PrmConvention):
         separator_id = single_separator_id(tokenizer, self.separator)
         return PrmLayout(*prm_token_ids(prompt_ids, step_ids, separator_id))
 
+    @staticmethod
+    def require_two_labels(model: str, num_labels: int) -> None:
+        """Raises a ValueError where the head of `model` has another number of labels."""
+        if num_labels != 2:
+            raise ValueError(
+                f"{model}: a PRM of the convention 'pure' has two labels (0 = wrong, 1 = right), this one has "
+                f"{num_labels}"
+            )
+
 
 @dataclass(frozen=True)
 class QwenConvention(PrmConvention):

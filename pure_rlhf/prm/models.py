@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForTokenClassification,
     AutoTokenizer,
@@ -24,6 +23,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import TokenClassifierOutput
 
+from pure_rlhf.model_folder import load_model_config
 from pure_rlhf.prm.conventions import (
     PrmConvention,
     PureConvention,
@@ -96,12 +96,8 @@ def load_prm(
     model_class = classes.get(convention.name, AutoModelForCausalLM)
     remote = {"trust_remote_code": trust_remote_code} if model_class.__name__[:4] == "Auto" else {}
     if convention.name == PureConvention.name:
-        num_labels = AutoConfig.from_pretrained(model, **remote).num_labels
-        if num_labels != 2:
-            raise ValueError(
-                f"{model}: a PRM of the convention {convention.name!r} has two labels (wrong, right), this one has "
-                f"{num_labels}"
-            )
+        config = load_model_config(model, trust_remote_code=trust_remote_code)
+        PureConvention.require_two_labels(model, config.num_labels)
     module, report = model_class.from_pretrained(
         model,
         dtype=dtype,

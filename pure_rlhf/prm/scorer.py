@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pure_rlhf import cpu_host
+from pure_rlhf.model_folder import load_model_config, load_tokenizer
 from pure_rlhf.prm.batching import plan_batches
 from pure_rlhf.prm.conventions import (
     CONVENTIONS,
@@ -63,7 +64,7 @@ class PrmScorer:
         )
         options = {
             "max_tokens": max_tokens_per_batch,
-            "dtype": dtype or _quick_dtype(),
+            "dtype": dtype or (torch.bfloat16 if cpu_host.bfloat16_is_fast() else torch.float32),
             "trust_remote_code": trust_remote_code,
         }
         self._backend: _Backend
@@ -102,14 +103,8 @@ def load_convention(
     Raises:
         ValueError: the checkpoint cannot be loaded, there is no such convention, or it does not fit the tokenizer.
     """
-    from transformers import AutoConfig, AutoTokenizer
-
-    try:
-        config = AutoConfig.from_pretrained(model, trust_remote_code=trust_remote_code)
-        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=trust_remote_code)
-    except OSError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{model}: cannot be loaded from a folder or the hub: {reason}") from error
+    config = load_model_config(model, trust_remote_code=trust_remote_code)
+    tokenizer = load_tokenizer(model, trust_remote_code=trust_remote_code)
     if convention is None:
         convention = recognise_convention(config, tokenizer.get_vocab())
     if isinstance(convention, str):
@@ -118,11 +113,8 @@ def load_convention(
                 f"--prm_convention is one of {', '.join(CONVENTIONS)}, got {convention!r}"
             )
         convention = CONVENTIONS[convention]
-    if convention.name == PureConvention.name and config.num_labels != 2:
-        raise ValueError(
-            f"{model}: a PRM of the convention {convention.name!r} has two labels (wrong, right), this one has "
-            f"{config.num_labels}"
-        )
+    if convention.name == PureConvention.name:
+        PureConvention.require_two_labels(model, config.num_labels)
     try:
         convention.lay_out(PrmSample("1+1?", "1+1?", ("2", "3")), tokenizer)
         convention.label_token_ids(tokenizer)
@@ -259,11 +251,3 @@ class VllmBackend:
 
     def close(self) -> None:
         self.engine.llm_engine.engine_core.shutdown()
-
-
-def _quick_dtype() -> torch.dtype:
-    if cpu_host.is_cpu_host():
-        is_quick = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    else:
-        is_quick = torch.cuda.is_bf16_supported()
-    return torch.bfloat16 if is_quick else torch.float32

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pure_rlhf.monitoring.metric_table import METRICS
+from pure_rlhf.monitoring.run_directory import RunRecord, read_run
 from pure_rlhf.report.figures import (
     COLORS,
     SMOOTH_FROM_STEPS,
@@ -26,7 +27,7 @@ from pure_rlhf.report.figures import (
     series,
 )
 from pure_rlhf.report.page import cards_html, notes_html, page_html
-from pure_rlhf.report.run import RunRecord, read_run, write_page
+from pure_rlhf.report.run import write_page
 
 DASHES = ("solid", "dash", "dot", "dashdot")
 MAX_WINDOW = 10

@@ -98,7 +98,7 @@ def page_html(
 
 def _facts(facts: list[tuple[str, str]]) -> str:
     items = "".join(f"<div><dt>{_escape(k)}</dt><dd>{_escape(v)}</dd></div>" for k, v in facts)
-    return f"<dl>{items}</dl>"
+    return f"<dl>{items}</dl>" if facts else ""
 
 
 def _alarms(alarms: list[AlarmRecord]) -> str:

@@ -8,14 +8,14 @@ report can be made again where the PRM is not.
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import plotly.graph_objects as go
 
 from pure_rlhf.monitoring.records import BestOfNRecord, PrmRecord, PrmStageRecord
+from pure_rlhf.monitoring.run_directory import read_object
 from pure_rlhf.report.figures import COLORS, empty_figure
 
 STAGE_FILE = "prm_evaluation.json"
@@ -56,21 +56,13 @@ def collect_prm_record(model: str | None) -> PrmRecord:
         seen.add(folder.resolve())
         if not stages:
             for file in sorted(folder.rglob(REPORT_FILE)):
-                best_of_n += _read(file).get("best_of_n", [])
-        stage = _read(folder / STAGE_FILE)
+                best_of_n += read_object(file, []).get("best_of_n", [])
+        stage = read_object(folder / STAGE_FILE, [])
         if not stage:
             break
         stages.insert(0, cast(PrmStageRecord, {"name": folder.name, **stage}))
         folder = Path(stage["base"]) if stage.get("base") else None
     return {"stages": stages, "best_of_n": best_of_n} if stages or best_of_n else {}
-
-
-def _read(path: Path) -> Any:  # the object of a file of JSON, {} where there is none
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def prm_table(record: PrmRecord) -> str:
@@ -89,7 +81,7 @@ def prm_table(record: PrmRecord) -> str:
     table = (
         f"<div class=scroll><table><thead><tr><th></th>{head}</tr></thead>{rows}</table></div>"
         "<p class=caption>Held-out steps of each stage of its training, in order; a step is called wrong where its "
-        "reward is negative.</p>"
+        "reward is not positive.</p>"
     )
     return table if stages else ""
 

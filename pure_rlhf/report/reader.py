@@ -71,7 +71,7 @@ function answerCard(answer) {
   top.append(element('span', 'badge ' + verdict[0], verdict[1]));
   if (answer.accepted_by) top.append(element('span', '', 'accepted by rule: ' + answer.accepted_by));
   if (answer.truncated) top.append(element('span', 'badge unknown', 'cut by the limit'));
-  if (answer.answer !== null && answer.answer !== undefined) top.append(element('span', '', 'label: ' + answer.answer));
+  if (answer.label !== null && answer.label !== undefined) top.append(element('span', '', 'label: ' + answer.label));
   if (answer.group !== null && answer.group !== undefined) top.append(element('span', '', 'prompt ' + answer.group));
   const rewards = answer.step_rewards || [], advantages = answer.advantages || [];
   const numbers = rewards.filter(reward => typeof reward === 'number');

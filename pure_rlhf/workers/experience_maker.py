@@ -23,10 +23,11 @@ from torch import Tensor
 from pure_rlhf.algorithm.advantages import compute_advantages
 from pure_rlhf.algorithm.settings import AdvantageSettings
 from pure_rlhf.algorithm.step_segmentation import split_steps
-from pure_rlhf.grading.pool import VerifierPool, rule_of_code, verdict_code
+from pure_rlhf.grading.pool import VerifierPool, verdict_code
 from pure_rlhf.monitoring.records import RolloutRecord
 from pure_rlhf.monitoring.rollout_metrics import rollout_metrics
-from pure_rlhf.prm.batching import plan_batches
+from pure_rlhf.monitoring.rollout_records import rollout_records
+from pure_rlhf.prm.batching import PrmBatches, cut_into_batches
 from pure_rlhf.types import Advantages, StepSpans
 from pure_rlhf.workers.prm_reader import PrmReader
 from pure_rlhf.workers.samples_generator import answer_texts
@@ -91,7 +92,11 @@ class PureExperienceMaker(RemoteExperienceMaker):
                     self.split_rollout_samples(rollout_samples)
                 )  # log-probs, KL
             with self._timed("timing/score_prm"):
-                step_rewards_BS = self._finish_scoring(scoring, steps)
+                step_rewards_BS = None
+                if scoring is not None:
+                    batches, references = scoring
+                    rewards = self._flatten_results(references, 1)
+                    step_rewards_BS = batches.collect(rewards, steps.mask_BS)
             with self._timed("timing/verify"):
                 verdict_code_B = grading.result()
         verifiable_reward_B = (verdict_code_B > 0).float()
@@ -132,44 +137,26 @@ class PureExperienceMaker(RemoteExperienceMaker):
 
     def _start_scoring(
         self, batch: Experience, steps: StepSpans
-    ) -> tuple[list[list[int]], list[ray.ObjectRef]] | None:
+    ) -> tuple[PrmBatches, list[ray.ObjectRef]] | None:
         """Send token-budget batches to the PRM workers; None when the mode uses no PRM."""
         if self.reward_model_group is None:
             return None
         assert self.prm_reader is not None, "a PRM without its reader"
-        inputs = self.prm_reader.read(batch, steps)
-        lengths = inputs.attention_mask_BU.sum(-1)
-        plan = plan_batches(
-            lengths.tolist(),
-            max_tokens=self.args.reward.max_tokens_per_batch,
-            num_ranks=self.args.reward.num_nodes * self.args.reward.num_gpus_per_node,
+        reward = self.args.reward
+        batches = cut_into_batches(
+            self.prm_reader.read(batch, steps),
+            max_tokens=reward.max_tokens_per_batch,
+            num_ranks=reward.num_nodes * reward.num_gpus_per_node,
         )
-        widths = [int(lengths[rows].max()) for rows in plan]
         references = self._dispatch_forward(
             self.reward_model_group,
             # waits for the end, so that models that share a GPU's memory do not run at once
-            self.args.train.colocate_actor_ref and self.args.reward.backend != "vllm",
-            input_ids=[
-                inputs.input_ids_BU[rows, :width] for rows, width in zip(plan, widths, strict=True)
-            ],
-            attention_mask=[
-                inputs.attention_mask_BU[rows, :width]
-                for rows, width in zip(plan, widths, strict=True)
-            ],
-            read_index=[inputs.read_index_BS[rows] for rows in plan],
+            self.args.train.colocate_actor_ref and reward.backend != "vllm",
+            input_ids=[inputs.input_ids_BU for inputs in batches.inputs],
+            attention_mask=[inputs.attention_mask_BU for inputs in batches.inputs],
+            read_index=[inputs.read_index_BS for inputs in batches.inputs],
         )
-        return plan, references
-
-    def _finish_scoring(
-        self, scoring: tuple[list[list[int]], list[ray.ObjectRef]] | None, steps: StepSpans
-    ) -> Tensor | None:
-        if scoring is None:
-            return None
-        plan, references = scoring
-        step_rewards_BS = torch.zeros(steps.mask_BS.shape)
-        for rows, rewards in zip(plan, self._flatten_results(references, 1), strict=True):
-            step_rewards_BS[rows] = rewards
-        return step_rewards_BS.masked_fill(~steps.mask_BS, 0.0)
+        return batches, references
 
     def _record(
         self,
@@ -200,34 +187,22 @@ class PureExperienceMaker(RemoteExperienceMaker):
             texts=texts,
         )
         self.metrics |= self.verifier.drain_counters()
-        self.rollout_records = []
-        for i, verdict in enumerate(
-            verifiable_reward_B[: self.args.pure.rollouts_per_step].tolist()
-        ):
-            ends = steps.end_BS[i][steps.mask_BS[i]].tolist()
-            start = int(batch.action_mask[i].argmax())
-            bounds = list(zip([start, *[end + 1 for end in ends[:-1]]], ends, strict=True))
-            self.rollout_records.append(
-                {
-                    "group": i // self.group_size,
-                    "prompt": batch.prompts[i],
-                    "answer": batch.labels[i],
-                    "text": texts[i],
-                    # action index a is the prediction of token a + 1
-                    "steps": [
-                        self.tokenizer.decode(batch.sequences[i, a + 1 : b + 2]) for a, b in bounds
-                    ],
-                    "step_rewards": None
-                    if step_rewards_BS is None
-                    else step_rewards_BS[i][steps.mask_BS[i]].tolist(),
-                    "advantages": [
-                        float(advantages.advantages_BA[i, a : b + 1].mean()) for a, b in bounds
-                    ],
-                    "verifiable_reward": None if math.isnan(verdict) else int(verdict),
-                    "accepted_by": rule_of_code(float(verdict_code_B[i])),
-                    "truncated": bool(batch.truncated[i]),
-                }
-            )
+        self.rollout_records = rollout_records(
+            self.args.pure.rollouts_per_step,
+            group_size=self.group_size,
+            prompts=batch.prompts,
+            labels=batch.labels,
+            texts=texts,
+            sequences_BT=batch.sequences,
+            action_mask_BA=batch.action_mask,
+            steps=steps,
+            step_rewards_BS=step_rewards_BS,
+            verifiable_reward_B=verifiable_reward_B,
+            verdict_code_B=verdict_code_B,
+            truncated_B=batch.truncated,
+            advantages=advantages,
+            decode=self.tokenizer.decode,
+        )
 
     @contextmanager
     def _timed(self, key: str) -> Iterator[None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ray
@@ -25,7 +25,7 @@ from pure_rlhf.types import Completion, Tokenizer
 
 def collate_prompts(rows: list[PromptRecord]) -> tuple[list, list, list, list]:
     """Upstream's four columns of a batch: data source, prompt, label, image."""
-    return [""] * len(rows), rows, [row.answer for row in rows], [None] * len(rows)
+    return [""] * len(rows), rows, [row.label for row in rows], [None] * len(rows)
 
 
 def answer_texts(batch: Experience, tokenizer: Tokenizer) -> list[str]:
@@ -59,9 +59,8 @@ class PureSamplesGenerator(SamplesGenerator):
         self.metrics: dict[str, float] = {}
         self.unfilled: str | None = None
         self._in_flight: dict[int, PromptRecord] = {}
-        self._rows: Iterator[tuple[list, list, list, list]] = iter(
-            ()
-        )  # what a curriculum draws from
+        # what a curriculum draws from
+        self._rows: Iterator[tuple[list, list, list, list]] = iter(())
 
     def generate_samples(
         self, **generate_kwargs: object
@@ -127,7 +126,7 @@ class PureSamplesGenerator(SamplesGenerator):
             answer.scores = torch.tensor([verdict_code(grade)])
         return [_accuracy(torch.cat([answer.scores for answer in group])) for group in groups]
 
-    def generate(self, prompts: list[PromptRecord], temperature: float) -> list[Completion]:
+    def generate(self, prompts: Sequence[PromptRecord], temperature: float) -> list[Completion]:
         """One answer to each prompt, in their order (for evaluation)."""
         return [
             answers[0]
@@ -150,7 +149,7 @@ class PureSamplesGenerator(SamplesGenerator):
         )
 
     def _send(
-        self, prompts: list[PromptRecord], *, num_answers: int, temperature: float
+        self, prompts: Sequence[PromptRecord], *, num_answers: int, temperature: float
     ) -> list[ray.ObjectRef]:
         """One request per prompt, to the engine with the fewest answers waiting."""
         load = [(0, index) for index in range(len(self.vllm_engines))]
@@ -190,7 +189,7 @@ class PureSamplesGenerator(SamplesGenerator):
             action_mask=action_mask,  # pyright: ignore[reportArgumentType]
             rollout_log_probs=rollout_log_probs,
             prompts=[prompt.prompt],
-            labels=[prompt.answer],  # pyright: ignore[reportArgumentType]
+            labels=[prompt.label],  # pyright: ignore[reportArgumentType]
             rewards=torch.zeros(1),  # not None: upstream would ask a scalar reward model
             response_length=torch.tensor([float(num_answer)]),
             truncated=torch.tensor([response.truncated]),

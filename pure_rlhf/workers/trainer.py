@@ -1,7 +1,7 @@
-"""The trainer actor: OpenRLHF's loop with PURE's experience maker, greedy evaluation, and the run directory.
+"""The trainer actor: OpenRLHF's loop with PURE's experience maker.
 
-Upstream's `fit` draws rollouts, calls `train_step`, saves checkpoints and calls `evaluate`; what is added here
-is what a run leaves behind (`metrics.jsonl`, `rollouts/`, `evaluation.json`) and the held-out evaluation.
+Upstream's `fit` draws rollouts, calls `train_step`, saves checkpoints and calls `evaluate`. Added here: the weight of
+the process rewards over the steps, the metrics of a step in one place, alarms acted on, evaluation before and after.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from typing import TYPE_CHECKING, Any
 import ray
 from openrlhf.trainer.ppo_trainer import BasePPOTrainer, PPOTrainer
 from openrlhf.utils.utils import get_tokenizer
-from scipy.stats import binomtest
-from transformers import AutoTokenizer, GenerationConfig
+from transformers import GenerationConfig
 
 from pure_rlhf.algorithm.settings import scheduled_coef
 from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
 from pure_rlhf.config import PureConfig
-from pure_rlhf.data import PromptRecord
 from pure_rlhf.grading.pool import VerifierPool
+from pure_rlhf.model_folder import load_tokenizer
 from pure_rlhf.monitoring.alarm_watch import AlarmWatch
 from pure_rlhf.monitoring.alarms import Alarm
 from pure_rlhf.monitoring.metric_table import check_declared
 from pure_rlhf.monitoring.records import AlarmRecord, EvaluationRecord, JsonObject, RunState
 from pure_rlhf.monitoring.rollout_metrics import timing_per_kilotoken
 from pure_rlhf.monitoring.run_directory import RunDirectory
-from pure_rlhf.monitoring.sinks import MlflowMetrics, RayMetrics
+from pure_rlhf.monitoring.sinks import open_sinks
 from pure_rlhf.types import Tokenizer
 from pure_rlhf.validation import Inputs
 from pure_rlhf.workers.experience_maker import PureExperienceMaker
+from pure_rlhf.workers.greedy_evaluation import GreedyEvaluation
 from pure_rlhf.workers.prm_reader import PrmReader
 from pure_rlhf.workers.samples_generator import PureSamplesGenerator, collate_prompts
-from pure_rlhf.workers.upstream import SELECTION_METRIC, undecorated
+from pure_rlhf.workers.upstream import undecorated
 
 if TYPE_CHECKING:
     from openrlhf.trainer.ppo_utils.experience import Experience
@@ -76,14 +76,13 @@ class PureTrainer(undecorated(PPOTrainer)):
     ) -> None:
         logging.getLogger("openrlhf").setLevel(logging.WARNING)
         tokenizer = get_tokenizer(config.actor.model_name_or_path, None, "left", strategy)
+        self.config = config
         self.num_dropped = inputs.train_prompts.num_dropped
-        self.held_out = inputs.eval_prompts.records
-        self.selection = inputs.selection_prompts.records
         self.prompts_dataloader = strategy.setup_dataloader(
             inputs.train_prompts.records, 1, False, True, collate_prompts
         )
         # upstream only asks whether there is one
-        self.eval_dataloader = self.held_out or self.selection
+        self.eval_dataloader = inputs.eval_prompts.records or inputs.selection_prompts.records
         self.generate_kwargs: JsonObject = {}
         self.verifier = VerifierPool(
             config.verifier_workers,
@@ -112,35 +111,27 @@ class PureTrainer(undecorated(PPOTrainer)):
             engines,
             tokenizer,
         )
-        self.config = config
-        self.experience_maker = PureExperienceMaker(
-            actor_group,
-            None,
-            prm_group,
-            reference_group,
-            self.kl_ctl,
-            strategy,
-            tokenizer,
-            settings=config,
-            group_size=config.rollout.n_samples_per_prompt,
-            max_response_tokens=config.rollout.max_new_tokens,
-            verifier=self.verifier,
-            separator_ids=find_separator_token_ids(tokenizer, config.step_separator),
-            prm_reader=_prm_reader(config, inputs, tokenizer),
-            eos_token_ids=eos_token_ids(config.actor.model_name_or_path, tokenizer.eos_token_id),
-        )
+        self.experience_maker = self._make_experience_maker(inputs, tokenizer)
         self.max_steps = planned_steps(config, len(inputs.train_prompts.records))
         # Upstream's loop goes on to the next episode after the last step; there must be none.
         self.args.train.num_episodes = math.ceil(
             self.max_steps / (len(inputs.train_prompts.records) // config.rollout.batch_size)
         )
         self.run = RunDirectory(config.output_dir)
-        run_name = Path(config.output_dir).name
-        self.sinks: list[RayMetrics | MlflowMetrics] = [RayMetrics(run_name)]
-        if config.logger.mlflow_experiment is not None:
-            self.sinks.append(
-                MlflowMetrics(config.logger.mlflow_experiment, run_name, dataclasses.asdict(config))
-            )
+        self.greedy = GreedyEvaluation(
+            self.samples_generator,
+            self.verifier,
+            tokenizer,
+            self.run,
+            held_out=inputs.eval_prompts.records,
+            selection=inputs.selection_prompts.records,
+        )
+        self.alarms = AlarmWatch(config.alarm, self.run)
+        self.sinks = open_sinks(
+            Path(config.output_dir).name,
+            dataclasses.asdict(config),
+            mlflow_experiment=config.logger.mlflow_experiment,
+        )
         self.sync_metrics: dict[str, float] = {}
         self.step_start = time.perf_counter()
         self.state: RunState = {
@@ -150,7 +141,25 @@ class PureTrainer(undecorated(PPOTrainer)):
             "metrics": {},
             "alarms": [],
         }
-        self.alarms = AlarmWatch(config.alarm, self.run)
+
+    def _make_experience_maker(self, inputs: Inputs, tokenizer: Tokenizer) -> PureExperienceMaker:
+        config = self.config
+        return PureExperienceMaker(
+            self.actor_model_group,
+            None,
+            self.reward_model_group,
+            self.reference_model_group,
+            self.kl_ctl,
+            self.strategy,
+            tokenizer,
+            settings=config,
+            group_size=config.rollout.n_samples_per_prompt,
+            max_response_tokens=config.rollout.max_new_tokens,
+            verifier=self.verifier,
+            separator_ids=find_separator_token_ids(tokenizer, config.step_separator),
+            prm_reader=_prm_reader(config, inputs, tokenizer),
+            eos_token_ids=eos_token_ids(config.actor.model_name_or_path, tokenizer.eos_token_id),
+        )
 
     def progress(self) -> RunState:
         """What the run is doing: phase, step, max_steps, and the metrics of the last step."""
@@ -164,18 +173,18 @@ class PureTrainer(undecorated(PPOTrainer)):
 
     def run_training(self) -> dict[str, EvaluationRecord]:
         """Evaluate, train, evaluate; returns the evaluations."""
-        if self.held_out and "before" not in self.run.read_evaluation():
+        if self.greedy.held_out and "before" not in self.run.read_evaluation():
             self.state["phase"] = "evaluating before training"
-            self.run.write_evaluation("before", self.grade_greedily(self.held_out))
+            self.greedy.keep_held_out("before")
         self.state["phase"] = "training"
         self.step_start = time.perf_counter()
         self.fit()
         if self.samples_generator.unfilled:
             alarm = Alarm("curriculum", self.state["step"], self.samples_generator.unfilled)
             self._show(self.alarms.record(alarm))
-        if self.held_out:
+        if self.greedy.held_out:
             self.state["phase"] = "evaluating after training"
-            self.run.write_evaluation("after", self.grade_greedily(self.held_out))
+            self.greedy.keep_held_out("after")
         self.state["phase"] = "saving"
         for sink in self.sinks:
             sink.close()
@@ -241,23 +250,10 @@ class PureTrainer(undecorated(PPOTrainer)):
         self.state = {**self.state, "alarms": [*self.state["alarms"], *alarms]}
 
     def evaluate(self, global_step: int, **generate_kwargs: object) -> dict[str, float]:
-        """Upstream's hook of `--eval.steps`: greedy pass@1; it keeps the best checkpoint by SELECTION_METRIC."""
-        logs: dict[str, float] = {}
-        held_out = self.grade_greedily(self.held_out) if self.held_out else None
-        if held_out is not None:
-            logs["eval/held_out/pass@1"] = held_out["pass@1"]
-        if self.selection:
-            selection = self.grade_greedily(self.selection)
-            logs[SELECTION_METRIC] = selection["pass@1"]
-            if held_out is None:
-                self.run.write_evaluation(f"step {global_step}", {"selection": selection})
-            else:
-                held_out["selection"] = selection
-        if held_out is not None:
-            self.run.write_evaluation(f"step {global_step}", held_out)
-        logged = {
-            key.removeprefix("eval/"): value for key, value in logs.items()
-        }  # they put eval/ in front
+        """Upstream's hook of `--eval.steps`: greedy pass@1; the best checkpoint is kept by `SELECTION_METRIC`."""
+        logs = self.greedy.after_step(global_step)
+        # the two backends put eval/ in front
+        logged = {key.removeprefix("eval/"): value for key, value in logs.items()}
         for backend in (self.wandb_logger, self.tensorboard_logger):
             if backend:
                 backend.log_eval(global_step, logged)
@@ -266,34 +262,13 @@ class PureTrainer(undecorated(PPOTrainer)):
         self.step_start = time.perf_counter()
         return logs
 
-    def grade_greedily(self, prompts: list[PromptRecord]) -> EvaluationRecord:
-        """Greedy pass@1 with a 95 % Wilson interval."""
-        answers = self.samples_generator.generate(prompts, temperature=0.0)
-        texts = self.tokenizer.batch_decode(
-            [a.token_ids for a in answers], skip_special_tokens=True
-        )
-        verdicts = self.verifier.grade_batch(texts, [prompt.answer for prompt in prompts])
-        grades = [verdict for verdict in verdicts if verdict is not None]
-        assert len(grades) == len(prompts), "validation lets only answered problems be held out"
-        self.verifier.drain_counters()  # these answers are not the next training step's
-        num_correct = sum(grade.correct for grade in grades)
-        interval = binomtest(num_correct, len(prompts)).proportion_ci(0.95, method="wilson")
-        return {
-            "pass@1": num_correct / len(prompts),
-            "n": len(prompts),
-            "ci95": [interval.low, interval.high],
-            "truncated": sum(answer.truncated for answer in answers) / len(prompts),
-            "no_answer": sum(grade.extracted is None for grade in grades) / len(prompts),
-            "mean_tokens": sum(len(answer.token_ids) for answer in answers) / len(prompts),
-        }
-
 
 def _prm_reader(config: PureConfig, inputs: Inputs, tokenizer: Tokenizer) -> PrmReader | None:
     if inputs.prm_convention is None:
         return None
     return PrmReader(
         inputs.prm_convention,
-        prm_tokenizer=AutoTokenizer.from_pretrained(
+        prm_tokenizer=load_tokenizer(
             config.reward.model_name_or_path, trust_remote_code=config.trust_remote_code
         ),
         policy_tokenizer=tokenizer,

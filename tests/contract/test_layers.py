@@ -26,7 +26,7 @@ def imported_roots(path: Path) -> set[str]:
 
 LAYERS = (
     {"bounds", "build_locks", "cpu_host", "types"},
-    {"algorithm", "grading"},
+    {"algorithm", "grading", "model_folder"},
     {"monitoring", "prm"},
     {"config", "data", "report"},
     {"ray_runtime", "validation"},

@@ -113,7 +113,7 @@ def test_run_directory(two_ranks: tuple[Path, dict[str, int]]) -> None:
     for answer in answers:
         assert len(answer["steps"]) == len(answer["step_rewards"]) == len(answer["advantages"]) >= 1
         assert all(-1 <= reward <= 1 for reward in answer["step_rewards"])
-        assert (answer["verifiable_reward"] is None) == (answer["answer"] is None)
+        assert (answer["verifiable_reward"] is None) == (answer["label"] is None)
         # the steps are the whole answer
         assert "".join(answer["steps"]).replace("<|endoftext|>", "") == answer["text"]
     assert (folder / "report.html").stat().st_size > 10_000
@@ -297,7 +297,7 @@ def test_a_prm_with_its_own_tokenizer_and_engine_under_a_curriculum(
         json.loads(line)
         for line in (folder / "rollouts/step_000001.jsonl").read_text().splitlines()
     ]
-    assert all(answer["answer"] is None for answer in answers)
+    assert all(answer["label"] is None for answer in answers)
     with PrmScorer(str(prm), dtype=torch.bfloat16) as scorer:
         samples = [
             PrmSample(answer["prompt"], answer["prompt"], tuple(map(bare, answer["steps"])))

@@ -193,7 +193,7 @@ def test_prm_with_another_tokenizer_goes_through_text(world: RandomWorld, tmp_pa
     ("changes", "message"),
     [
         ({}, "choose one with --prm_convention: pure, qwen, skywork, math_shepherd, rlhflow"),
-        ({"prm_convention": "pure"}, "has two labels (wrong, right), this one has 5"),
+        ({"prm_convention": "pure"}, "has two labels (0 = wrong, 1 = right), this one has 5"),
         ({"prm_convention": "qwen"}, "'<extra_0>' is encoded as"),
     ],
 )

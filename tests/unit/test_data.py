@@ -45,7 +45,7 @@ def test_unanswered(tmp_path: Path, absent: object) -> None:
         + "\n"
         + '{"question": "r", "answer": 3}\n\n'
     )
-    assert [record.answer for record in load(path).records] == [None, "3"]
+    assert [record.label for record in load(path).records] == [None, "3"]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_parquet(tmp_path: Path) -> None:
 
     path = tmp_path / "a.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"question": ["q"], "answer": ["1"]}), path)
-    assert load(path).records[0].answer == "1"
+    assert load(path).records[0].label == "1"
 
 
 def test_long_prompts_are_dropped_and_counted(tmp_path: Path) -> None:

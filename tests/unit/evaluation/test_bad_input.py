@@ -53,7 +53,7 @@ def test_all_problems_at_once(
         "no weights (*.safetensors), no tokenizer (tokenizer.json)",
         "model.safetensors is truncated",
         "is no causal language model but Qwen2ForTokenClassification",
-        "there is no such model folder",
+        "no model folder there",
         "aime42 is neither a benchmark nor a file here",
         "Known: aime24, aime25, amc23, math500, minerva_math, olympiadbench, olympiadbench_674, gsm8k, math",
         "empty.jsonl holds no rows",

@@ -124,7 +124,7 @@ def test_in_a_browser(world: RandomWorld, tmp_path: Path) -> None:
         # a file address cannot carry the fragment through `as_uri`
         copy.write_text(page.read_text().replace("location.hash.slice(1)", f"'{fragment}'"))
         document = browse(copy, tmp_path / "profile", "--dump-dom")
-        assert "<title>Evaluation · world0/policy</title>" in document, "an answer was executed"
+        assert "<title>world0/policy · PURE</title>" in document, "an answer was executed"
         return document[document.index("<main>") : document.index("</main>")]
 
     everything = rendered("")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 
 import pytest
+import torch
 
-from pure_rlhf.prm.batching import plan_batches
+from pure_rlhf.prm.batching import cut_into_batches, plan_batches
+from pure_rlhf.types import PrmInputs
 
 
 def cost(batch: list[int], lengths: list[int]) -> int:
@@ -72,3 +74,29 @@ def test_too_few_rows_are_refused() -> None:
 def test_numbers_below_one_are_refused(lengths: list[int], max_tokens: int, num_ranks: int) -> None:
     with pytest.raises(ValueError, match="must be >= 1"):
         plan_batches(lengths, max_tokens=max_tokens, num_ranks=num_ranks)
+
+
+def test_rewards_come_back_in_the_order_of_the_rows() -> None:
+    """Rows 0 to 3 have 2, 9, 3 and 10 tokens and as many steps as their index; a reward is its read position."""
+    lengths = torch.tensor([2, 9, 3, 10])
+    mask_BU = (torch.arange(12) < lengths[:, None]).long()
+    mask_BS = torch.arange(3) < torch.arange(4)[:, None]
+    read_BS = torch.where(mask_BS, torch.arange(3) + lengths[:, None] - 3, 0)
+    inputs = PrmInputs(
+        input_ids_BU=mask_BU * torch.arange(4)[:, None],
+        attention_mask_BU=mask_BU,
+        read_index_BS=read_BS,
+    )
+    batches = cut_into_batches(inputs, max_tokens=20, num_ranks=2)
+    assert batches.rows == [[3, 1], [2, 0]]
+    for rows, batch in zip(batches.rows, batches.inputs, strict=True):
+        width = max(int(lengths[row]) for row in rows)
+        assert batch.input_ids_BU.shape == batch.attention_mask_BU.shape == (2, width)
+        assert [int(row[0]) for row in batch.input_ids_BU] == rows
+    # where there is no step anything may come
+    rewards = [
+        torch.where(mask_BS[rows], batch.read_index_BS.float(), 99.0)
+        for rows, batch in zip(batches.rows, batches.inputs, strict=True)
+    ]
+    found = batches.collect(rewards, mask_BS)
+    assert torch.equal(found, read_BS.float())

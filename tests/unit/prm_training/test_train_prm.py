@@ -144,7 +144,7 @@ def test_published_values_are_the_defaults(tmp_path: Path) -> None:
 
 
 def test_a_model_that_is_not_there_is_named(rows_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"--model .*nowhere cannot be loaded"):
+    with pytest.raises(ValueError, match=r"--model .*nowhere: no model folder there"):
         train_prm(settings_for(1, tmp_path / "nowhere", rows_file, tmp_path / "out"))
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pure_rlhf.cli.report import main
+from pure_rlhf.monitoring.run_directory import read_run
 from pure_rlhf.report.comparison import comparison_cards, names_apart, window_means
-from pure_rlhf.report.run import read_run
 from tests.browser import CHROMIUM
 from tests.unit.report.test_page import after, visible, write_lines
 

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from pure_rlhf.cli.report import main
+from pure_rlhf.monitoring import run_directory
 from pure_rlhf.monitoring.metric_table import METRICS
 from pure_rlhf.monitoring.rollout_metrics import GROUP_ACCURACY_BINS, calibration_bins
-from pure_rlhf.report import run as report
+from pure_rlhf.monitoring.run_directory import RunDirectory, read_run
 from pure_rlhf.report.figures import MAX_POINTS, figure_cards, series, thin
 from pure_rlhf.report.maps import MAX_COLUMNS, map_cards
 from pure_rlhf.report.panels import (
@@ -26,7 +27,7 @@ from pure_rlhf.report.panels import (
     TIMING_PHASES,
 )
 from pure_rlhf.report.prm import METHOD_COLORS, collect_prm_record
-from pure_rlhf.report.run import read_run, write_report
+from pure_rlhf.report.run import write_report
 from tests.browser import CHROMIUM, browse
 
 HOSTILE_PROMPT = (
@@ -47,11 +48,11 @@ def answers(step: int) -> list[dict[str, Any]]:
         "step_rewards": [-0.75, 0.25],
         "advantages": [-1.5, -0.5],
         "verifiable_reward": 0,
-        "answer": "5",
+        "label": "5",
         "group": 0,
         "truncated": False,
     }
-    unknown = {**first, "verifiable_reward": None, "answer": None, "step_rewards": None}
+    unknown = {**first, "verifiable_reward": None, "label": None, "step_rewards": None}
     cut = {**first, "text": "A rare word", "steps": ["A rare word"], "truncated": True}
     return [first, unknown, {**cut, "verifiable_reward": 1}]
 
@@ -216,7 +217,7 @@ def test_empty_directory_still_gives_a_page(tmp_path: Path) -> None:
 def test_long_runs_embed_a_sample_of_steps(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for step in range(4, 601):
         write_lines(run_dir / "rollouts" / f"step_{step:06d}.jsonl", answers(step))
-    monkeypatch.setattr(report, "MAX_ANSWERS", 300)
+    monkeypatch.setattr(run_directory, "MAX_ANSWERS", 300)
     record = read_run(run_dir)
     assert len(record.rollouts) == 100, "300 answers, three a step"
     assert {1, 600} <= set(record.rollouts)
@@ -224,8 +225,15 @@ def test_long_runs_embed_a_sample_of_steps(run_dir: Path, monkeypatch: pytest.Mo
         "Answers of 100 evenly spaced steps of 600 are shown; all are in rollouts/."
     ]
     largest = (run_dir / "rollouts" / "step_000600.jsonl").stat().st_size
-    monkeypatch.setattr(report, "MAX_ANSWER_BYTES", 5 * largest)
+    monkeypatch.setattr(run_directory, "MAX_ANSWER_BYTES", 5 * largest)
     assert sorted(read_run(run_dir).rollouts) == [1, 151, 301, 450, 600]
+
+
+def test_a_response_may_hold_any_line_separator(run_dir: Path) -> None:
+    row = {**answers(1)[0], "text": "one\u2028two\u0085three\x1dfour"}
+    RunDirectory(run_dir).write_rollouts(3, [row])
+    record = read_run(run_dir)
+    assert record.rollouts[3] == [row] and record.notes == []
 
 
 def test_long_curves_and_bars_are_thinned(run_dir: Path) -> None:

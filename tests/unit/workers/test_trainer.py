@@ -20,6 +20,7 @@ from pure_rlhf.monitoring.alarm_watch import AlarmSettings, AlarmWatch  # noqa: 
 from pure_rlhf.monitoring.run_directory import RunDirectory  # noqa: E402
 from pure_rlhf.types import Completion  # noqa: E402
 from pure_rlhf.workers import trainer as trainer_module  # noqa: E402
+from pure_rlhf.workers.greedy_evaluation import GreedyEvaluation  # noqa: E402
 from pure_rlhf.workers.trainer import PureTrainer, eos_token_ids, planned_steps  # noqa: E402
 
 PROMPTS = [PromptRecord(n, f"q{n}", f"<q{n}>", [7, n], str(n)) for n in range(4)]
@@ -79,9 +80,15 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PureTrainer:
     made.state = {"phase": "training", "step": 0, "max_steps": 5, "metrics": {}, "alarms": []}
     made.samples_generator = Engines()
     made.verifier = Verifier()
-    made.tokenizer = SimpleNamespace(batch_decode=lambda rows, **_: [str(row) for row in rows])
     made.actor_model_group = Group()
-    made.held_out, made.selection = PROMPTS, []
+    made.greedy = GreedyEvaluation(
+        made.samples_generator,
+        made.verifier,
+        SimpleNamespace(batch_decode=lambda rows, **_: [str(row) for row in rows]),
+        made.run,
+        held_out=PROMPTS,
+        selection=[],
+    )
     made.sinks, made.wandb_logger, made.tensorboard_logger = [], None, None
     return made
 
@@ -110,7 +117,7 @@ def test_an_alarm_that_nothing_can_undo_ends_the_run(trainer: PureTrainer) -> No
 
 
 def test_greedy_evaluation(trainer: PureTrainer) -> None:
-    found = trainer.grade_greedily(PROMPTS)
+    found = trainer.greedy.grade(PROMPTS)
     low, high = found.pop("ci95")
     assert 0 < low < 0.5 < high < 1
     assert found == {
@@ -124,7 +131,7 @@ def test_greedy_evaluation(trainer: PureTrainer) -> None:
 def test_evaluations_are_kept_and_choose_the_checkpoint(
     trainer: PureTrainer, tmp_path: Path, held_out: int, selection: int
 ) -> None:
-    trainer.held_out, trainer.selection = PROMPTS[:held_out], PROMPTS[:selection]
+    trainer.greedy.held_out, trainer.greedy.selection = PROMPTS[:held_out], PROMPTS[:selection]
     logs = trainer.evaluate(3)
     kept = json.loads((tmp_path / "evaluation.json").read_text())["step 3"]
     assert kept.get("n") == (held_out or None)
