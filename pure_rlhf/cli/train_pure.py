@@ -98,8 +98,8 @@ def _prepare_wandb(config: PureConfig) -> None:
 
 def _prepare_environment() -> None:
     """The libraries' import-time chatter is of no use in the driver's terminal; workers keep theirs in Ray's logs."""
-    # DeepSpeed builds its Adam with the `ninja` in PATH, and builds it anew (a minute, 4 GiB) when another version of
-    # ninja built it last: so always the one of this environment, activated or not.
+    # With GPUs or --ds.adam_offload DeepSpeed builds its Adam with the `ninja` in PATH, and builds it anew (a minute,
+    # 4 GiB) when another version of ninja built it last: so always the one of this environment, activated or not.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     # On a busy host the dashboard and the agents need more than the 30 and 60 s that Ray gives them, and Ray ends with
     # them. Ray reads these when it is imported, so they are set before anything that imports it.

@@ -8,7 +8,11 @@ import importlib
 import os
 
 from pure_rlhf import cpu_host
-from pure_rlhf.workers.lean_imports import deferred_vllm, leave_out_autotuner
+from pure_rlhf.workers.lean_imports import (
+    deferred_vllm,
+    leave_out_autotuner,
+    leave_out_compiled_extensions,
+)
 
 # Where this is not said, the driver has asked CUDA. A worker must not before OpenRLHF has chosen its GPU: CUDA reads
 # CUDA_VISIBLE_DEVICES when it is asked for the first time.
@@ -18,3 +22,5 @@ leave_out_autotuner()
 with deferred_vllm():
     importlib.import_module("openrlhf.trainer.ray.vllm_engine")
     importlib.import_module("openrlhf.trainer.ppo_utils.samples_generator")
+if os.environ.get("PURE_HOST") == "cpu":
+    leave_out_compiled_extensions()

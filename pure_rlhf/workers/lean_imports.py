@@ -1,8 +1,9 @@
-"""What the processes of a run import without using it is left out, so that a run starts sooner.
+"""What the processes of a run import or compile without need is left out, so that a run starts sooner.
 
 OpenRLHF imports vLLM at the head of two modules that policy, reference, PRM and trainer load too; they never call it.
 It is as much code as all the rest of OpenRLHF. DeepSpeed's autotuner, which a run does not use, imports MLflow where it
-is installed: a fifth of what is left (`tests/benchmarks/start.py` measures both).
+is installed: a fifth of what is left (`tests/benchmarks/start.py` measures both). And on a CPU host DeepSpeed would
+compile two C++ extensions when a run starts: without them nobody needs a compiler or waits for one.
 """
 
 from __future__ import annotations
@@ -54,6 +55,29 @@ def leave_out_autotuner() -> None:
     module.__spec__ = importlib.machinery.ModuleSpec(name, loader=None)
     module.Autotuner = None  # all that deepspeed.autotuning takes from it
     sys.modules.setdefault(name, module)
+
+
+def leave_out_compiled_extensions() -> None:
+    """DeepSpeed on a CPU host, loaded by now, compiles nothing; the optimiser is PyTorch's AdamW.
+
+    One extension is a collective for inference that nothing here calls, the other DeepSpeed's Adam: the same update,
+    rounded otherwise.
+    """
+    import deepspeed.ops
+    from openrlhf.utils.deepspeed.deepspeed import DeepspeedStrategy
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    original = DeepspeedStrategy.get_ds_train_config
+
+    def with_torch_adam(self: Any, *args: Any, **options: Any) -> dict[str, Any]:
+        config = original(self, *args, **options)
+        optimizer = config.get("optimizer")
+        if optimizer is not None and optimizer["type"] == "AdamW" and not self.adam_offload:
+            params = optimizer["params"] | {"torch_adam": True}  # DeepSpeed's own switch
+            config["optimizer"] = {**optimizer, "params": params}
+        return config
+
+    DeepspeedStrategy.get_ds_train_config = with_torch_adam
 
 
 @contextmanager

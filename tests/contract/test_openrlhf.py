@@ -16,6 +16,7 @@ from pure_rlhf.config import PureConfig
 
 cpu_host.install()
 
+from pure_rlhf.workers.lean_imports import leave_out_compiled_extensions  # noqa: E402
 from pure_rlhf.workers.upstream import check_version, undecorated, upstream_args  # noqa: E402
 
 ROOT = Path(find_spec("openrlhf").submodule_search_locations[0])
@@ -230,3 +231,26 @@ def test_the_policy_update_is_upstreams() -> None:
     }
     assert "self.actor_loss_fn = PolicyLoss(" in inspect.getsource(ActorPPOTrainer.__init__)
     assert PolicyLoss.__module__ == "openrlhf.models.loss"
+
+
+def test_a_cpu_host_compiles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    import deepspeed.ops
+    import torch
+    from deepspeed.comm.torch import build_shm_op
+    from deepspeed.runtime.engine import DeepSpeedEngine
+    from openrlhf.utils.deepspeed.deepspeed import DeepspeedStrategy
+    from openrlhf.utils.utils import get_strategy
+
+    assert "deepspeed_shm_comm" in deepspeed.ops.__compatible_ops__
+    monkeypatch.setitem(deepspeed.ops.__compatible_ops__, "deepspeed_shm_comm", True)
+    original = DeepspeedStrategy.get_ds_train_config
+    monkeypatch.setattr(DeepspeedStrategy, "get_ds_train_config", original)
+    leave_out_compiled_extensions()
+    assert build_shm_op() is None
+    strategy = get_strategy(upstream_args(PureConfig()))
+    config = strategy.get_ds_train_config({"type": "AdamW", "params": {"lr": 1e-3}})
+    chosen, _ = DeepSpeedEngine.get_optimizer_configuration(
+        SimpleNamespace(), config["optimizer"]["params"], adam_w_mode=True
+    )
+    assert chosen is torch.optim.AdamW
+    assert "optimizer" not in strategy.get_ds_train_config()
