@@ -66,7 +66,7 @@ class RefConfig:
     num_nodes: int = 1
     num_gpus_per_node: int = 4
     offload: bool = False
-    """Keep the weights in CPU memory between calls."""
+    """Keep the weights in host memory between calls; needs --ds.zero_stage 3, whose partitions DeepSpeed moves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +81,7 @@ class RewardConfig:
     num_nodes: int = 1
     num_gpus_per_node: int = 4
     offload: bool = False
+    """As --ref.offload."""
     max_tokens_per_batch: Annotated[int, Bounds(low=1, remedy="use for example 16384")] = 16384
     """Token budget (rows x longest row) of one PRM forward."""
     beyond_positions: Literal["warn", "refuse"] = "warn"
@@ -98,6 +99,11 @@ class VllmConfig:
     enforce_eager: bool = False
     """Disable CUDA graphs."""
     enable_prefix_caching: bool = False
+    max_num_seqs: Annotated[int | None, Bounds(low=1, remedy="an engine writes answers")] = None
+    """Answers that an engine writes at once. None: its share of a step's answers, from 128 to 1,024; vLLM's own 128
+    would let the rest wait."""
+    max_num_batched_tokens: Annotated[int | None, Bounds(low=1, remedy="use 8192")] = None
+    """Tokens of one forward of an engine. None: vLLM's choice, 2,048 on a GPU."""
     sync_bucket_mb: Annotated[int, Bounds(low=1, remedy="use for example 512")] = 512
     """Weights travel to the engines in buckets of this size."""
 
@@ -122,7 +128,7 @@ class RolloutConfig:
     ] = 0.5
     top_p: Annotated[float, Bounds(above=0, high=1, remedy="1.0 samples from all tokens")] = 1.0
     max_tokens_per_gpu: int | None = None
-    """Token budget of one forward when --train.dynamic_batch_enable."""
+    """Token budget of one forward when --train.dynamic_batch_enable. None: --train.max_tokens_per_gpu."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,7 +236,7 @@ class CheckpointConfig:
     load_enable: bool = False
     """Resume from the last checkpoint in the output directory."""
     save_hf: bool = False
-    """Also save each checkpoint as a Hugging Face folder."""
+    """Also save each checkpoint as a Hugging Face folder; both are kept for equally long."""
     disable_ds: bool = False
     """No DeepSpeed checkpoint (nothing to resume from)."""
     path: str = ""
@@ -322,6 +328,12 @@ class PureConfig(AdvantageSettings):
     @property
     def uses_reference(self) -> bool:
         return self.algo.kl.init_coef > 0
+
+    @property
+    def answers_per_engine(self) -> int:
+        """Answers of a step that each engine writes."""
+        answers = self.rollout.batch_size * self.rollout.n_samples_per_prompt
+        return -(-answers // self.vllm.num_engines)
 
     @property
     def training_gpus(self) -> int:

@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray._private import parameter, ray_constants, services
@@ -15,6 +15,10 @@ from ray._private import parameter, ray_constants, services
 from pure_rlhf import cpu_host
 from pure_rlhf.config import PureConfig
 
+if TYPE_CHECKING:
+    from ray.util.placement_group import PlacementGroup
+
+PLACEMENT_SECONDS = 60.0
 AGENT_PORTS = (
     "metrics_agent_port",
     "metrics_export_port",
@@ -64,9 +68,6 @@ def start_ray(config: PureConfig) -> None:
     environment = {
         "TOKENIZERS_PARALLELISM": "true",
         "NCCL_DEBUG": os.environ.get("NCCL_DEBUG", "WARN"),
-        "PYTORCH_CUDA_ALLOC_CONF": os.environ.get(
-            "PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True"
-        ),
     }
     runtime_env: dict[str, Any] = {"env_vars": environment}
     if cpu_host.is_cpu_host():
@@ -104,3 +105,49 @@ def start_ray(config: PureConfig) -> None:
         if context.dashboard_url
         else "Ray dashboard: off"
     )
+
+
+class PlacementError(RuntimeError):
+    """The cluster cannot give what the run asks for."""
+
+
+def require_resources(config: PureConfig) -> None:
+    """Ask whether Ray's cluster is large enough, which waiting would not tell.
+
+    Raises:
+        PlacementError: it is not.
+    """
+    there = ray.cluster_resources()
+    needed = {
+        "GPU": config.needed_gpus,
+        "CPU": config.needed_gpus + 1,
+    }  # a process each, and the trainer
+    missing = [
+        f"{count} {kind}s are needed and Ray has {there.get(kind, 0):g}"
+        for kind, count in needed.items()
+        if there.get(kind, 0) < count
+    ]
+    if missing:
+        raise PlacementError(
+            f"{'; '.join(missing)}: {config.training_gpus} GPUs for policy, reference and PRM, {config.rollout_gpus} "
+            f"for rollouts, {config.prm_gpus} for a PRM with its own. Ask for fewer (--actor.num_gpus_per_node with "
+            "--ref. and --reward., --vllm.num_engines), or add nodes to the cluster"
+        )
+
+
+def place(num_gpus: int) -> PlacementGroup:
+    """A placement group of bundles of one GPU, packed on as few nodes as possible.
+
+    Raises:
+        PlacementError: the GPUs are not free within PLACEMENT_SECONDS.
+    """
+    from ray.util.placement_group import placement_group
+
+    group = placement_group([{"GPU": 1, "CPU": 1}] * num_gpus, strategy="PACK")
+    if not group.wait(PLACEMENT_SECONDS):
+        free = ray.available_resources()
+        raise PlacementError(
+            f"{num_gpus} GPUs with a CPU each were not free within {PLACEMENT_SECONDS:g} s: {free.get('GPU', 0):g} "
+            f"GPUs and {free.get('CPU', 0):g} CPUs are; other jobs of this Ray cluster hold the rest (`ray status`)"
+        )
+    return group

@@ -144,6 +144,12 @@ def _check_placement(c: PureConfig) -> Iterator[str]:
                 f"reference and PRM share the same GPUs; use {c.actor.num_nodes} and {c.actor.num_gpus_per_node}, "
                 f"as for --actor.num_nodes and --actor.num_gpus_per_node"
             )
+    for name, group in (("ref", c.ref), ("reward", c.reward)):
+        if group.offload and c.ds.zero_stage != 3:
+            yield (
+                f"--{name}.offload: DeepSpeed moves weights only where it has cut them into partitions; set "
+                f"--ds.zero_stage 3, or drop the flag"
+            )
     have = c.num_gpus
     if have is None and not os.environ.get("RAY_ADDRESS") and not cpu_host.is_cpu_host():
         import torch
@@ -287,13 +293,18 @@ def _check_output(c: PureConfig, run: RunDirectory) -> Iterator[str]:
     model = Path(c.actor.model_name_or_path)
     if model.is_dir():
         weights = sum(file.stat().st_size for file in model.glob("*.safetensors"))
-        # A checkpoint holds bf16 weights (2 bytes) and fp32 master weights and Adam moments (12 bytes).
-        needed = weights if c.ckpt.disable_ds else 8 * weights
+        # A checkpoint holds bf16 weights (2 bytes) and fp32 master weights and Adam moments (12 bytes); one as a
+        # Hugging Face folder holds the weights alone.
+        checkpoint = (0 if c.ckpt.disable_ds else 8 * weights) + weights * c.ckpt.save_hf
+        written = c.max_steps // c.ckpt.save_steps if c.ckpt.save_steps > 0 else 0
+        kept = min(written, c.ckpt.max_num + 1)  # a new one is there before the oldest goes
+        needed = kept * checkpoint + weights
         free = shutil.disk_usage(parent).free
         if needed > free:
             yield (
-                f"--output_dir {c.output_dir}: one checkpoint needs about {needed / 2**30:.1f} GiB, "
-                f"{free / 2**30:.1f} GiB are free; free some, choose another disk, or use --ckpt.disable_ds"
+                f"--output_dir {c.output_dir}: {kept} checkpoints of {checkpoint / 2**30:.1f} GiB and the trained "
+                f"model need about {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free; free some, choose "
+                "another disk, lower --ckpt.max_num, drop --ckpt.save_hf, or use --ckpt.disable_ds"
             )
 
 

@@ -58,7 +58,7 @@ def run(arguments: list[str]) -> int:
 
     from pure_rlhf import cpu_host
     from pure_rlhf.build_locks import remove_stale_build_locks
-    from pure_rlhf.ray_runtime import start_ray
+    from pure_rlhf.ray_runtime import PlacementError, start_ray
 
     for lock in remove_stale_build_locks():
         print(f"Removed the lock that a killed run had left on a build: {lock}", file=sys.stderr)
@@ -78,6 +78,9 @@ def run(arguments: list[str]) -> int:
             file=sys.stderr,
         )
         return EXIT_WORKER_FAILED
+    except PlacementError as error:
+        print(error, file=sys.stderr)
+        return EXIT_BAD_SETTINGS
     except KeyboardInterrupt:
         print("Stopped. The same command with --ckpt.load_enable continues.", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -15,6 +15,7 @@ checkpoints/              DeepSpeed checkpoints, for --ckpt.load_enable
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import time
 from collections.abc import Sequence
@@ -164,6 +165,25 @@ class RunDirectory:
     def write_evaluation(self, when: str, result: EvaluationRecord | SelectionRecord) -> None:
         """Record a result under "before", "after" or "step N"."""
         _write_json(self.evaluation_path, {**self.read_evaluation(), when: result})
+
+
+def prune_hf_folders(checkpoints: Path, keep: int) -> list[Path]:
+    """Delete the Hugging Face folders of checkpoints that DeepSpeed's side has pruned; the newest `keep` stay.
+
+    OpenRLHF prunes its own format only. Returns what was deleted.
+    """
+    folders = sorted(
+        checkpoints.glob("global_step*_hf"),
+        key=lambda folder: int(folder.name.removeprefix("global_step").removesuffix("_hf")),
+    )
+    gone = [
+        folder
+        for folder in folders[: max(len(folders) - keep, 0)]
+        if not (checkpoints / "_actor" / folder.name.removesuffix("_hf")).exists()
+    ]
+    for folder in gone:
+        shutil.rmtree(folder)
+    return gone
 
 
 def read_run(path: Path, *, with_answers: bool = True) -> RunRecord:

@@ -11,18 +11,19 @@ makes the workers run without one.
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import TYPE_CHECKING, Any
 
 import ray
 from openrlhf.trainer.ray.launcher import RayActorGroup
 from openrlhf.utils import get_strategy
-from ray.util.placement_group import placement_group
 
 from pure_rlhf import cpu_host
 from pure_rlhf.config import PureConfig
 from pure_rlhf.monitoring.progress import follow
 from pure_rlhf.monitoring.records import EvaluationRecord
 from pure_rlhf.monitoring.run_directory import RunDirectory
+from pure_rlhf.ray_runtime import place, require_resources
 from pure_rlhf.report.prm import collect_prm_record
 from pure_rlhf.report.run import write_report
 from pure_rlhf.validation import Inputs
@@ -35,7 +36,6 @@ from pure_rlhf.workers.upstream import check_version, upstream_args
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
-    from ray.util.placement_group import PlacementGroup
 
 # Shares of one GPU, as published: three processes live on each training GPU.
 GPU_SHARE = {"policy": 0.6, "reference": 0.3, "prm": 0.1}
@@ -44,14 +44,19 @@ GPU_SHARE = {"policy": 0.6, "reference": 0.3, "prm": 0.1}
 class _NamedActorClass:
     """A remote class whose n-th actor is called `prefix-n`, so that the dashboard can be read."""
 
-    def __init__(self, actor_class: type, prefix: str) -> None:
+    def __init__(
+        self, actor_class: type, prefix: str, environment: dict[str, str] | None = None
+    ) -> None:
         self._remote = ray.remote(actor_class)
         self._prefix = prefix
+        self._environment = environment
         self._count = 0
 
     def options(self, **options: Any) -> Any:
         name = f"{self._prefix}-{self._count}"
         self._count += 1
+        if self._environment:
+            options["runtime_env"] = {"env_vars": self._environment}
         return self._remote.options(name=name, **options)
 
 
@@ -84,14 +89,15 @@ def build(config: PureConfig, inputs: Inputs) -> tuple[ActorHandle, RayActorGrou
     # On a CPU host the models do not share a GPU's memory, so their forwards may overlap.
     args.train.colocate_actor_ref = not cpu_host.is_cpu_host()
     strategy = get_strategy(args)
-    shared = _placement(config.training_gpus)
+    require_resources(config)
+    shared = place(config.training_gpus)
 
     def group(actor_class: type, prefix: str) -> RayActorGroup:
         # upstream's hints are narrower than what it does: it calls .options(...).remote(...) and takes fractions
         return RayActorGroup(
             config.actor.num_nodes,
             config.actor.num_gpus_per_node,
-            _NamedActorClass(actor_class, prefix),  # pyright: ignore[reportArgumentType]
+            _NamedActorClass(actor_class, prefix, _environment(config, prefix)),  # pyright: ignore[reportArgumentType]
             pg=shared,
             num_gpus_per_actor=GPU_SHARE[prefix],  # pyright: ignore[reportArgumentType]
         )
@@ -105,7 +111,7 @@ def build(config: PureConfig, inputs: Inputs) -> tuple[ActorHandle, RayActorGrou
             config.reward.num_nodes,
             config.reward.num_gpus_per_node,
             _NamedActorClass(PrmEngineWorker, "prm"),  # pyright: ignore[reportArgumentType]
-            pg=_placement(config.prm_gpus),
+            pg=place(config.prm_gpus),
             num_gpus_per_actor=1,
         )
 
@@ -115,13 +121,16 @@ def build(config: PureConfig, inputs: Inputs) -> tuple[ActorHandle, RayActorGrou
         model=config.actor.model_name_or_path,
         seed=config.train.seed,
         max_model_len=config.data.max_len,
+        max_num_seqs=config.vllm.max_num_seqs or min(max(config.answers_per_engine, 128), 1024),
+        max_num_batched_tokens=config.vllm.max_num_batched_tokens,
+        dtype="bfloat16" if config.ds.param_dtype == "bf16" else "float16",
         gpu_memory_utilization=config.vllm.gpu_memory_utilization,
         enforce_eager=config.vllm.enforce_eager,
         enable_prefix_caching=config.vllm.enable_prefix_caching,
         full_determinism=config.train.full_determinism_enable,
         trust_remote_code=config.trust_remote_code,
         log_probs_at_sampling_temperature=config.log_prob_temperature == "sampling",
-        placement_group=_placement(config.rollout_gpus),
+        placement_group=place(config.rollout_gpus),
     )
     policy = group(PolicyWorker, "policy")
     reference = group(ReferenceWorker, "reference") if config.uses_reference else None
@@ -157,15 +166,21 @@ def build(config: PureConfig, inputs: Inputs) -> tuple[ActorHandle, RayActorGrou
     return trainer, policy
 
 
+def _environment(config: PureConfig, kind: str) -> dict[str, str]:
+    """What an actor that trains or scores on a GPU gets besides the job's environment; the user's own values win."""
+    if cpu_host.is_cpu_host():
+        return {}
+    # not for the engines: vLLM's all-reduce of several GPUs refuses such memory
+    defaults = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
+    if kind == "policy" and config.ds.adam_offload:
+        # Ray would give the optimiser, which then runs on the CPU, one thread for its share of one CPU.
+        cores = (os.cpu_count() or 1) // config.actor.num_gpus_per_node
+        defaults["OMP_NUM_THREADS"] = str(max(1, cores))
+    return {name: os.environ.get(name, value) for name, value in defaults.items()}
+
+
 def _update_steps(config: PureConfig, num_prompts: int) -> int:
     """Optimiser steps of the whole run, for the learning-rate scheduler."""
     steps = planned_steps(config, num_prompts)
     answers = steps * config.rollout.batch_size * config.rollout.n_samples_per_prompt
     return max(answers // config.train.batch_size * config.train.max_epochs, 1)
-
-
-def _placement(num_gpus: int) -> PlacementGroup:
-    """A placement group of one-GPU bundles, packed on as few nodes as possible."""
-    group = placement_group([{"GPU": 1, "CPU": 1}] * num_gpus, strategy="PACK")
-    ray.get(group.ready())
-    return group

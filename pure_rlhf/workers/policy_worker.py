@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import ray
 import torch
 from openrlhf.trainer.ray import ppo_actor
 from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
@@ -23,6 +24,9 @@ class PolicyTrainer(ppo_actor.ActorPPOTrainer):
     def _init_vllm_sync_group(self, backend: str) -> None:
         # On a CPU host the weights travel through Ray's object store: there is no NCCL group to open.
         if not is_cpu_host():
+            if torch.distributed.get_rank() == 0:
+                # joining the group times out after 300 s (vLLM's constant), and an engine may load for longer
+                ray.get([engine.__ray_ready__.remote() for engine in self.vllm_engines])
             super()._init_vllm_sync_group(backend)
 
     def broadcast_to_vllm(self) -> dict[str, float]:
@@ -37,6 +41,9 @@ class PolicyTrainer(ppo_actor.ActorPPOTrainer):
             nccl_group=getattr(self, "_model_update_group", None),
             is_sender=torch.distributed.get_rank() == 0,
         )
+        if args.vllm.enable_prefix_caching and torch.distributed.get_rank() == 0:
+            # what the engines have cached was computed with the old weights
+            ray.get([engine.reset_prefix_cache.remote() for engine in self.vllm_engines])
         torch.cuda.empty_cache()
         torch_dist_barrier_and_cuda_sync()
         return metrics

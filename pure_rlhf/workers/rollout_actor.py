@@ -79,6 +79,9 @@ def create_rollout_engines(
     model: str,
     seed: int,
     max_model_len: int,
+    max_num_seqs: int,
+    max_num_batched_tokens: int | None,
+    dtype: str,
     gpu_memory_utilization: float,
     enforce_eager: bool,
     enable_prefix_caching: bool,
@@ -87,7 +90,13 @@ def create_rollout_engines(
     log_probs_at_sampling_temperature: bool,
     placement_group: PlacementGroup,
 ) -> list[ray.actor.ActorHandle]:
-    """Start the engines `rollout-0`, `rollout-1`, ...: one GPU each, or `tensor_parallel_size` GPUs each."""
+    """Start the engines `rollout-0`, `rollout-1`, ...: one GPU each, or `tensor_parallel_size` GPUs each.
+
+    Args:
+        max_num_seqs: answers that an engine writes at once.
+        max_num_batched_tokens: of one forward; None: vLLM's choice, 2,048 on a GPU.
+        dtype: the policy's, so that its log-probabilities are those of the engine.
+    """
     engines = []
     for i in range(num_engines):
         bundles = None
@@ -113,7 +122,9 @@ def create_rollout_engines(
                 distributed_executor_backend="uni" if tensor_parallel_size == 1 else "ray",
                 seed=seed + i,
                 max_model_len=max_model_len,
-                dtype="bfloat16",
+                max_num_seqs=max_num_seqs,
+                max_num_batched_tokens=max_num_batched_tokens,
+                dtype=dtype,
                 enforce_eager=enforce_eager or is_cpu_host(),
                 enable_prefix_caching=enable_prefix_caching,
                 gpu_memory_utilization=gpu_memory_utilization,

@@ -28,7 +28,7 @@ from pure_rlhf.monitoring.alarms import Alarm
 from pure_rlhf.monitoring.metric_table import check_declared
 from pure_rlhf.monitoring.records import AlarmRecord, EvaluationRecord, JsonObject, RunState
 from pure_rlhf.monitoring.rollout_metrics import timing_per_kilotoken
-from pure_rlhf.monitoring.run_directory import RunDirectory
+from pure_rlhf.monitoring.run_directory import RunDirectory, prune_hf_folders
 from pure_rlhf.monitoring.sinks import open_sinks
 from pure_rlhf.types import Tokenizer
 from pure_rlhf.validation import Inputs
@@ -232,6 +232,7 @@ class PureTrainer(undecorated(PPOTrainer)):
             sink.log(global_step, metrics)
         self.state = {**self.state, "step": global_step, "metrics": metrics}
         super().save_logs_and_checkpoints(global_step, metrics, client_states)
+        prune_hf_folders(Path(self.config.ckpt.path), self.config.ckpt.max_num)
 
     def watch(self, row: dict[str, float]) -> int:
         """Raise the alarms that begin at this step, and do what they ask for; returns how many there are."""

@@ -116,6 +116,9 @@ def upstream_args(config: PureConfig) -> SimpleNamespace:
     values = _merge(dataclasses.asdict(config), _FIXED)
     values["actor"]["eps_clip_low_high"] = (config.actor.eps_clip, config.actor.eps_clip)
     values["rollout"]["vllm_generate_batch_size"] = config.rollout.batch_size
+    # As upstream's command line does: its dynamic batches multiply this number.
+    if config.rollout.max_tokens_per_gpu is None:
+        values["rollout"]["max_tokens_per_gpu"] = config.train.max_tokens_per_gpu
     # Policy and reference divide their logits by this; the engines sample at `args.pure.rollout.temperature`.
     if config.log_prob_temperature == "one":
         values["rollout"]["temperature"] = 1.0

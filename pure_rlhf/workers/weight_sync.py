@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ray.actor import ActorHandle
 
 ALIGNMENT_BYTES = 64
+CHECKSUM_WORDS = 2**24
 
 # name, dtype, shape, offset in the bucket: plain values, because vLLM re-encodes the arguments of a call
 Slot = tuple[str, str, list[int], int]
@@ -66,8 +67,12 @@ def unpack(buffer: Tensor, slots: Iterable[Slot]) -> Iterator[tuple[str, Tensor]
 
 
 def checksum(buffer: Tensor) -> int:
-    """Sum of the buffer's 32-bit words as int64: the same on every device, cheap beside the transfer."""
-    return int(buffer.view(torch.int32).sum(dtype=torch.int64))
+    """Sum of the buffer's 32-bit words as int64: the same on every device, cheap beside the transfer.
+
+    In chunks: CUDA widens what it sums, and twice a bucket may be more than what is free.
+    """
+    chunks = buffer.view(torch.int32).split(CHECKSUM_WORDS)
+    return int(torch.stack([chunk.sum(dtype=torch.int64) for chunk in chunks]).sum())
 
 
 def _view(buffer: Tensor, slot: Slot) -> Tensor:

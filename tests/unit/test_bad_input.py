@@ -55,6 +55,8 @@ def test_the_test_world_has_no_problem(world: RandomWorld, tmp_path: Path) -> No
         ({"rollout__micro_batch_size": 7}, "--rollout.micro_batch_size 7", "must be a multiple"),
         ({"num_gpus": 1}, "--actor.num_gpus_per_node 1", "needs 2 GPUs, there are 1"),
         ({"ref__num_gpus_per_node": 2}, "--ref.num_nodes", "share the same GPUs"),
+        ({"ref__offload": ""}, "--ref.offload", "set --ds.zero_stage 3"),
+        ({"vllm__max_num_seqs": 0}, "--vllm.max_num_seqs 0", "must be >= 1"),
         (
             {"actor__model_name_or_path": "/no/such/model"},
             "--actor.model_name_or_path /no/such/model",
@@ -244,7 +246,9 @@ def test_disk_too_small(
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
     found = problems_of(world.flags(tmp_path / "run"))
-    assert any("one checkpoint needs about" in problem for problem in found), found
+    assert any("2 checkpoints of" in problem for problem in found), found
+    found = problems_of(world.flags(tmp_path / "run", ckpt__save_steps=-1, ckpt__disable_ds=None))
+    assert any("0 checkpoints of" in problem for problem in found), found
 
 
 def test_remote_code_is_refused(world: RandomWorld, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pure_rlhf import cpu_host
 
 cpu_host.install()
 
+from pure_rlhf.workers import weight_sync  # noqa: E402
 from pure_rlhf.workers.weight_sync import checksum, lay_out, pack, unpack  # noqa: E402
 
 
@@ -56,3 +57,12 @@ def test_checksum_sees_a_changed_weight(tensors: dict[str, torch.Tensor]) -> Non
     tensors["embed"][3, 3] += 1
     pack([tensors["embed"]], slots, buffer)
     assert checksum(buffer) != before
+
+
+def test_checksum_is_the_same_however_it_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(1)
+    buffer = torch.randint(0, 256, (4 * 1003,), dtype=torch.uint8)
+    whole = sum(buffer.view(torch.int32).tolist())
+    for words in (1, 10, 1003, 5000):
+        monkeypatch.setattr(weight_sync, "CHECKSUM_WORDS", words)
+        assert checksum(buffer) == whole

@@ -1,0 +1,186 @@
+"""What differs on a host with GPUs, as far as a CPU shows it: calls in their order, resolved arguments, messages."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from pure_rlhf import cpu_host, ray_runtime
+from pure_rlhf.config import (
+    ActorConfig,
+    DeepspeedConfig,
+    PureConfig,
+    RolloutConfig,
+    TrainConfig,
+    VllmConfig,
+)
+from pure_rlhf.ray_runtime import PlacementError, place, require_resources
+
+cpu_host.install()
+
+from openrlhf.trainer.ray import ppo_actor  # noqa: E402
+
+from pure_rlhf.workers import launcher, policy_worker, rollout_actor  # noqa: E402
+from pure_rlhf.workers.upstream import upstream_args  # noqa: E402
+
+
+class Calls:
+    """Engines whose remote calls are written down; a reference is the name of its call."""
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        def remote(*_: Any) -> str:
+            self.made.append(name)
+            return name
+
+        return SimpleNamespace(remote=remote)
+
+
+@pytest.fixture
+def policy(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Calls]:
+    """The sender of the weights on rank 0, with its transport left out."""
+    calls = Calls()
+    monkeypatch.setattr(policy_worker.ray, "get", lambda references: references)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
+    monkeypatch.setattr(policy_worker, "torch_dist_barrier_and_cuda_sync", lambda: None)
+
+    def push(*_: Any, **__: Any) -> dict[str, float]:
+        calls.made.append("push")
+        return {"sync/buckets": 1.0}
+
+    monkeypatch.setattr(policy_worker, "push_weights", push)
+    trainer: Any = object.__new__(policy_worker.PolicyTrainer)
+    trainer.vllm_engines = [calls]
+    trainer.actor = SimpleNamespace(model=SimpleNamespace(module=None))
+    return trainer, calls
+
+
+@pytest.mark.parametrize("caching", [False, True])
+def test_what_the_engines_cached_of_the_old_weights_is_dropped(
+    policy: tuple[Any, Calls], caching: bool
+) -> None:
+    trainer, calls = policy
+    config = PureConfig(vllm=VllmConfig(enable_prefix_caching=caching))
+    trainer.strategy = SimpleNamespace(args=upstream_args(config))
+    assert trainer.broadcast_to_vllm() == {"sync/buckets": 1.0}
+    assert calls.made == ["push", "reset_prefix_cache"][: 1 + caching]
+
+
+def test_the_sync_group_is_opened_when_the_engines_are_up(
+    policy: tuple[Any, Calls], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer, calls = policy
+    monkeypatch.setattr(policy_worker, "is_cpu_host", lambda: False)
+    monkeypatch.setattr(
+        ppo_actor.ActorPPOTrainer,
+        "_init_vllm_sync_group",
+        lambda self, backend: calls.made.append(f"open {backend}"),
+    )
+    trainer._init_vllm_sync_group("nccl")
+    assert calls.made == ["__ray_ready__", "open nccl"]
+
+
+def engine_arguments(config: PureConfig, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What `launcher.build` gives the first engine."""
+    made: list[dict[str, Any]] = []
+
+    class Remote:
+        def options(self, **_: Any) -> Remote:
+            return self
+
+        def remote(self, **arguments: Any) -> None:
+            made.append(arguments)
+
+    class Enough(Exception):
+        pass
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise Enough
+
+    monkeypatch.setattr(rollout_actor.ray, "remote", lambda _: Remote())
+    monkeypatch.setattr(rollout_actor, "PlacementGroupSchedulingStrategy", lambda **_: None)
+    monkeypatch.setattr(launcher, "require_resources", lambda _: None)
+    monkeypatch.setattr(launcher, "place", lambda _: None)
+    monkeypatch.setattr(launcher, "RayActorGroup", stop)
+    with pytest.raises(Enough):
+        launcher.build(config, SimpleNamespace())  # type: ignore[arg-type]
+    return made[0]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "engines", "asked", "width"),
+    [(64, 4, None, 128), (128, 2, None, 256), (1024, 1, None, 1024), (64, 4, 40, 40)],
+)
+def test_an_engine_is_as_wide_as_its_share_of_a_step(
+    monkeypatch: pytest.MonkeyPatch, prompts: int, engines: int, asked: int | None, width: int
+) -> None:
+    config = PureConfig(
+        rollout=RolloutConfig(batch_size=prompts, n_samples_per_prompt=4),
+        vllm=VllmConfig(num_engines=engines, max_num_seqs=asked, max_num_batched_tokens=8192),
+    )
+    arguments = engine_arguments(config, monkeypatch)
+    assert arguments["max_num_seqs"] == width and arguments["max_num_batched_tokens"] == 8192
+
+
+@pytest.mark.parametrize(
+    ("policy_type", "engine_type"), [("bf16", "bfloat16"), ("fp16", "float16")]
+)
+def test_the_engine_computes_in_the_policys_type(
+    monkeypatch: pytest.MonkeyPatch, policy_type: Any, engine_type: str
+) -> None:
+    config = PureConfig(ds=DeepspeedConfig(param_dtype=policy_type))
+    assert engine_arguments(config, monkeypatch)["dtype"] == engine_type
+
+
+@pytest.mark.parametrize(("asked", "used"), [(None, 5000), (700, 700)])
+def test_dynamic_batches_have_a_budget_for_log_probabilities(asked: int | None, used: int) -> None:
+    config = PureConfig(
+        rollout=RolloutConfig(max_tokens_per_gpu=asked), train=TrainConfig(max_tokens_per_gpu=5000)
+    )
+    assert upstream_args(config).rollout.max_tokens_per_gpu == used
+
+
+def test_environment_of_the_training_actors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """vLLM's all-reduce of several GPUs refuses expandable segments, and Ray gives a CPU optimiser one thread."""
+    config = PureConfig(
+        actor=ActorConfig(num_gpus_per_node=4), ds=DeepspeedConfig(adam_offload=True)
+    )
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("PYTORCH_CUDA_ALLOC_CONF", raising=False)
+    assert launcher._environment(config, "policy") == {}, "this is a CPU host"
+    monkeypatch.setenv("PURE_HOST", "gpu")
+    monkeypatch.setattr(launcher.os, "cpu_count", lambda: 26)
+    segments = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
+    assert launcher._environment(config, "policy") == segments | {"OMP_NUM_THREADS": "6"}
+    assert launcher._environment(config, "prm") == segments
+    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "")
+    assert launcher._environment(config, "prm") == {"PYTORCH_CUDA_ALLOC_CONF": ""}
+
+
+def test_a_cluster_that_is_too_small_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = PureConfig()  # the published placement: 4 + 4
+    monkeypatch.setattr(ray_runtime.ray, "cluster_resources", lambda: {"GPU": 8.0, "CPU": 64.0})
+    require_resources(config)
+    monkeypatch.setattr(ray_runtime.ray, "cluster_resources", lambda: {"CPU": 8.0})
+    with pytest.raises(PlacementError, match=r"8 GPUs are needed and Ray has 0; 9 CPUs .* has 8"):
+        require_resources(config)
+
+
+def test_gpus_that_others_hold_are_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.util import placement_group as module
+
+    waited: list[float] = []
+
+    def group(*_: Any, **__: Any) -> Any:
+        return SimpleNamespace(wait=lambda seconds: bool(waited.append(seconds)))
+
+    monkeypatch.setattr(module, "placement_group", group)
+    monkeypatch.setattr(ray_runtime.ray, "available_resources", lambda: {"GPU": 2.0, "CPU": 3.0})
+    with pytest.raises(PlacementError, match=r"4 GPUs .* within 60 s: 2 GPUs and 3 CPUs are"):
+        place(4)
+    assert waited == [60.0]
