@@ -47,7 +47,7 @@ from prm_training.model_card import CALIBRATION_FILE, model_card
 from prm_training.prepare import PreparedData, prepare
 from prm_training.settings import PrmTrainingSettings, training_arguments
 from prm_training.trainer import PrmTrainer, RowOrder, last_complete_checkpoint
-from pure_rlhf.build_locks import remove_stale_build_locks
+from pure_rlhf.cpu_host import leave_out_shared_memory_collective
 
 EVALUATION_FILE = "prm_evaluation.json"
 MAX_THREADS = 8
@@ -60,14 +60,13 @@ def train_prm(settings: PrmTrainingSettings) -> dict[str, Any]:
     """
     torch.set_num_threads(settings.threads or min(os.cpu_count() or 1, MAX_THREADS))
     started = time.monotonic()
-    if int(os.environ.get("LOCAL_RANK", "0")) == 0:
-        for lock in remove_stale_build_locks():
-            _say(f"removed the lock that a killed run had left on a build: {lock}")
     data = prepare(settings)
     plans = _feature_plans(settings, data)
     arguments = training_arguments(
         settings, measures=data.held_out is not None, head_only=plans is not None
     )
+    if arguments.deepspeed:
+        leave_out_shared_memory_collective()
     set_seed(settings.seed)
     model = load_prm(settings)
     trainer, measure = _build_trainer(settings, data, plans, model, arguments)

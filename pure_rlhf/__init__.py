@@ -3,7 +3,7 @@
 Reading order is the path of the data:
 
     config, validation, data    what the user asked for, checked before anything heavy starts (bounds, model_folder)
-    build_locks, ray_runtime    what a killed run left is removed; Ray
+    ray_runtime                 Ray, and the GPUs that it gives
     workers.launcher            placement groups, actor groups, trainer
     0 workers.rollout_actor, workers.samples_generator    prompt -> n responses (vLLM)
       algorithm.curriculum      which prompts are trained on, before the PRM is asked

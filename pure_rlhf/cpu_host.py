@@ -39,6 +39,13 @@ def bfloat16_is_fast() -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
+def leave_out_shared_memory_collective() -> None:
+    """DeepSpeed on a CPU would compile a collective for inference, which nothing here calls; no effect elsewhere."""
+    import deepspeed.ops
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
 def environment() -> dict[str, str]:
     """Environment of every Ray worker on a CPU host; values the user has set win.
 

@@ -57,11 +57,7 @@ def run(arguments: list[str]) -> int:
     from ray.exceptions import RayError
 
     from pure_rlhf import cpu_host
-    from pure_rlhf.build_locks import remove_stale_build_locks
     from pure_rlhf.ray_runtime import PlacementError, start_ray
-
-    for lock in remove_stale_build_locks():
-        print(f"Removed the lock that a killed run had left on a build: {lock}", file=sys.stderr)
 
     cpu_host.install()  # before anything imports OpenRLHF
     # Ray's processes and the imports of the driver (DeepSpeed, OpenRLHF) take some ten seconds each: together.
@@ -101,8 +97,8 @@ def _prepare_wandb(config: PureConfig) -> None:
 
 def _prepare_environment() -> None:
     """The libraries' import-time chatter is of no use in the driver's terminal; workers keep theirs in Ray's logs."""
-    # With GPUs or --ds.adam_offload DeepSpeed builds its Adam with the `ninja` in PATH, and builds it anew (a minute,
-    # 4 GiB) when another version of ninja built it last: so always the one of this environment, activated or not.
+    # vLLM may build kernels at run time, with the `ninja` in PATH, and anew when another version of ninja was the last:
+    # so always the one of this environment, activated or not.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     # On a busy host the dashboard and the agents need more than the 30 and 60 s that Ray gives them, and Ray ends with
     # them. Ray reads these when it is imported, so they are set before anything that imports it.

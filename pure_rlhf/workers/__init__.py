@@ -22,5 +22,4 @@ leave_out_autotuner()
 with deferred_vllm():
     importlib.import_module("openrlhf.trainer.ray.vllm_engine")
     importlib.import_module("openrlhf.trainer.ppo_utils.samples_generator")
-if os.environ.get("PURE_HOST") == "cpu":
-    leave_out_compiled_extensions()
+leave_out_compiled_extensions()

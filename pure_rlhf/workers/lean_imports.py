@@ -2,8 +2,8 @@
 
 OpenRLHF imports vLLM at the head of two modules that policy, reference, PRM and trainer load too; they never call it.
 It is as much code as all the rest of OpenRLHF. DeepSpeed's autotuner, which a run does not use, imports MLflow where it
-is installed: a fifth of what is left (`tests/benchmarks/start.py` measures both). And on a CPU host DeepSpeed would
-compile two C++ extensions when a run starts: without them nobody needs a compiler or waits for one.
+is installed: a fifth of what is left (`tests/benchmarks/start.py` measures both). And DeepSpeed would compile C++
+extensions when a run starts: without them nobody needs a compiler, or waits for one.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
+
+from pure_rlhf import cpu_host
 
 # the modules of vLLM that OpenRLHF imports, with the names that it takes from them; all are called, none is subclassed
 NAMES: dict[str, tuple[str, ...]] = {
@@ -58,26 +60,26 @@ def leave_out_autotuner() -> None:
 
 
 def leave_out_compiled_extensions() -> None:
-    """DeepSpeed on a CPU host, loaded by now, compiles nothing; the optimiser is PyTorch's AdamW.
+    """DeepSpeed, loaded by now, compiles nothing when a run starts.
 
-    One extension is a collective for inference that nothing here calls, the other DeepSpeed's Adam: the same update,
-    rounded otherwise.
+    Its optimisers are C++ and CUDA, built for minutes with a compiler, on a GPU host with one exact nvcc; PyTorch's
+    fused AdamW stands in for them: the same update, rounded otherwise, on GPUs, on a CPU and with --ds.adam_offload.
     """
-    import deepspeed.ops
     from openrlhf.utils.deepspeed.deepspeed import DeepspeedStrategy
 
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    cpu_host.leave_out_shared_memory_collective()
     original = DeepspeedStrategy.get_ds_train_config
 
-    def with_torch_adam(self: Any, *args: Any, **options: Any) -> dict[str, Any]:
+    def with_pytorchs_adam(self: Any, *args: Any, **options: Any) -> dict[str, Any]:
         config = original(self, *args, **options)
         optimizer = config.get("optimizer")
-        if optimizer is not None and optimizer["type"] == "AdamW" and not self.adam_offload:
-            params = optimizer["params"] | {"torch_adam": True}  # DeepSpeed's own switch
+        if optimizer is not None and optimizer["type"] == "AdamW":
+            # `torch_adam` is DeepSpeed's switch; it hands `fused` on
+            params = optimizer["params"] | {"torch_adam": True, "fused": True}
             config["optimizer"] = {**optimizer, "params": params}
         return config
 
-    DeepspeedStrategy.get_ds_train_config = with_torch_adam
+    DeepspeedStrategy.get_ds_train_config = with_pytorchs_adam
 
 
 @contextmanager

@@ -5,14 +5,16 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from pure_rlhf import cpu_host
-from pure_rlhf.config import PureConfig
+from pure_rlhf.config import DeepspeedConfig, PureConfig
 
 cpu_host.install()
 
@@ -233,7 +235,8 @@ def test_the_policy_update_is_upstreams() -> None:
     assert PolicyLoss.__module__ == "openrlhf.models.loss"
 
 
-def test_a_cpu_host_compiles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("offload", [False, True])
+def test_deepspeed_compiles_nothing(monkeypatch: pytest.MonkeyPatch, offload: bool) -> None:
     import deepspeed.ops
     import torch
     from deepspeed.comm.torch import build_shm_op
@@ -247,10 +250,22 @@ def test_a_cpu_host_compiles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DeepspeedStrategy, "get_ds_train_config", original)
     leave_out_compiled_extensions()
     assert build_shm_op() is None
-    strategy = get_strategy(upstream_args(PureConfig()))
-    config = strategy.get_ds_train_config({"type": "AdamW", "params": {"lr": 1e-3}})
-    chosen, _ = DeepSpeedEngine.get_optimizer_configuration(
-        SimpleNamespace(), config["optimizer"]["params"], adam_w_mode=True
+    config = PureConfig(ds=DeepspeedConfig(adam_offload=offload))
+    strategy = get_strategy(upstream_args(config))
+    asked = {"type": "AdamW", "params": {"lr": 1e-3, "weight_decay": 0.5, "betas": [0.9, 0.95]}}
+    made = strategy.get_ds_train_config(asked)
+    assert made["zero_optimization"]["offload_optimizer"]["device"] == (
+        "cpu" if offload else "none"
     )
-    assert chosen is torch.optim.AdamW
+    engine: Any = SimpleNamespace(
+        optimizer_params=lambda: made["optimizer"]["params"],
+        optimizer_name=lambda: made["optimizer"]["type"].lower(),
+    )
+    engine.get_optimizer_configuration = partial(
+        DeepSpeedEngine.get_optimizer_configuration, engine
+    )
+    optimizer = DeepSpeedEngine._configure_basic_optimizer(engine, [torch.zeros(3)])
+    assert type(optimizer) is torch.optim.AdamW
+    (group,) = optimizer.param_groups
+    assert (group["fused"], group["lr"], group["weight_decay"]) == (True, 1e-3, 0.5)
     assert "optimizer" not in strategy.get_ds_train_config()
