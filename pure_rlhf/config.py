@@ -185,8 +185,8 @@ class LoraConfig:
 class DeepspeedConfig:
     zero_stage: Literal[1, 2, 3] = 2
     param_dtype: Literal["bf16", "fp16"] = "bf16"
-    attn_implementation: str = "flash_attention_2"
-    """Use sdpa on a CPU host."""
+    attn_implementation: Literal["auto", "flash_attention_2", "sdpa", "eager"] = "auto"
+    """auto: flash-attn where it is installed (PURE_FLASH_ATTN=1 at set-up builds it), else PyTorch's sdpa."""
     packing_samples: bool = False
     """Pack answers without padding; needs flash attention."""
     adam_offload: bool = False

@@ -1,4 +1,4 @@
-"""What OpenRLHF 0.11.2 needs to run on a host without a GPU; inert where there is one.
+"""What OpenRLHF 0.11.2 needs to run on a host without a GPU, or without flash-attn; inert where there are both.
 
 OpenRLHF imports five pure-torch helpers from `flash_attn` at import time and speaks to `torch.cuda`
 directly (`current_device`, `set_device`, `synchronize`, `empty_cache`, a "cuda" device mesh). `install()`
@@ -9,7 +9,9 @@ worker before it loads. vLLM's CPU settings live here too.
 
 from __future__ import annotations
 
+import importlib
 import importlib.machinery
+import importlib.metadata
 import os
 import sys
 import types
@@ -37,6 +39,23 @@ def bfloat16_is_fast() -> bool:
     if not is_cpu_host():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def flash_attn_loads() -> bool:
+    """Whether flash-attn itself is installed and fits this torch; the helpers below do not count."""
+    try:
+        importlib.metadata.version("flash-attn")
+        importlib.import_module("flash_attn_2_cuda")
+    except (importlib.metadata.PackageNotFoundError, ImportError):
+        return False
+    return True
+
+
+def attention_implementation(asked: str) -> str:
+    """What `auto` means on this host: flash-attn where it loads, else PyTorch's own."""
+    if asked != "auto":
+        return asked
+    return "flash_attention_2" if not is_cpu_host() and flash_attn_loads() else "sdpa"
 
 
 def leave_out_shared_memory_collective() -> None:
@@ -87,7 +106,7 @@ def install() -> None:
 
     if not is_cpu_host() or "flash_attn" in sys.modules:
         return
-    _supply_flash_attn_helpers()
+    supply_flash_attn_helpers()
     torch.cuda.is_available = lambda: False  # also where PURE_HOST=cpu hides a GPU that is there
     torch.cuda.current_device = lambda: _CpuDevice("cpu")
     torch.cuda.set_device = lambda device: None
@@ -104,8 +123,11 @@ def install() -> None:
     device_mesh.init_device_mesh = init_cpu_mesh
 
 
-def _supply_flash_attn_helpers() -> None:
-    """Register modules with the five functions that OpenRLHF imports from flash_attn (all unrelated to attention)."""
+def supply_flash_attn_helpers() -> None:
+    """Register modules with the five functions that OpenRLHF imports from flash_attn (all unrelated to attention).
+
+    Needed wherever flash-attn is not installed, with a GPU or without; transformers does not take them for flash-attn.
+    """
     import torch
     from einops import rearrange
 

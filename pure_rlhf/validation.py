@@ -27,6 +27,10 @@ from pure_rlhf.prm.conventions import PrmConvention, PureConvention, has_rotary_
 from pure_rlhf.prm.scorer import VLLM_CONVENTIONS, load_convention
 from pure_rlhf.types import Tokenizer
 
+_FLASH_ATTN = (
+    ", or build flash-attn (nvcc is needed): PURE_FLASH_ATTN=1 bash examples/scripts/setup.sh"
+)
+
 
 @dataclass
 class Inputs:
@@ -78,15 +82,21 @@ def check_values(config: PureConfig) -> Iterator[str]:
         )
     if c.train.dynamic_batch_enable and not c.ds.packing_samples:
         yield "--train.dynamic_batch_enable: needs packing; add --ds.packing_samples"
-    if c.ds.packing_samples and "flash_attention" not in c.ds.attn_implementation:
+    attention = cpu_host.attention_implementation(c.ds.attn_implementation)
+    if c.ds.packing_samples and attention != "flash_attention_2":
         yield (
-            f"--ds.packing_samples with --ds.attn_implementation {c.ds.attn_implementation}: packing needs flash "
-            f"attention, or answers would attend to one another; drop it or use flash_attention_2"
+            f"--ds.packing_samples with --ds.attn_implementation {c.ds.attn_implementation}, here {attention}: packing "
+            f"needs flash-attn, or answers would attend to one another; drop it{_FLASH_ATTN}"
         )
-    if cpu_host.is_cpu_host() and "flash" in c.ds.attn_implementation:
+    if attention == "flash_attention_2" and cpu_host.is_cpu_host():
         yield (
-            f"--ds.attn_implementation {c.ds.attn_implementation}: there is no GPU here and flash attention has no "
-            f"CPU version; use --ds.attn_implementation sdpa"
+            f"--ds.attn_implementation {attention}: there is no GPU here and flash attention has no CPU version; use "
+            f"--ds.attn_implementation sdpa"
+        )
+    elif attention == "flash_attention_2" and not cpu_host.flash_attn_loads():
+        yield (
+            f"--ds.attn_implementation {attention}: flash-attn is not installed, or was built for another torch; use "
+            f"sdpa{_FLASH_ATTN}"
         )
 
 

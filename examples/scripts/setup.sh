@@ -4,7 +4,7 @@
 # lock changes.
 #
 #   bash examples/scripts/setup.sh          prints nothing but what it does; exit code 0 when the environment stands
-#   PURE_FLASH_ATTN=0 bash ...              on a GPU host, without flash-attn, whose build needs nvcc and up to an hour
+#   PURE_FLASH_ATTN=1 bash ...              on a GPU host, also flash-attn: built here, which needs nvcc and up to an hour
 #
 # From the environment: PURE_HOST (cpu or gpu; default: what is there), PURE_VENV (default: .venv-cpu or .venv-gpu in the
 # checkout), PYTHON (3.11 or 3.12), PURE_DEV=1 (also what the tests need). The CPU build of torch comes from PyTorch's own
@@ -18,7 +18,7 @@ set -euo pipefail
 locks=("$root/requirements/$host.lock")
 [ -n "${PURE_DEV:-}" ] && locks+=("$root/requirements/tests.lock")
 flash_attn=
-[ "$host" = gpu ] && [ "${PURE_FLASH_ATTN:-1}" != 0 ] && flash_attn=1
+[ "$host" = gpu ] && [ "${PURE_FLASH_ATTN:-0}" != 0 ] && flash_attn=1
 key=$(echo "$flash_attn" | cat - "${locks[@]}" "$root/setup.py" "${BASH_SOURCE[0]}" | sha256sum | cut -c1-16)-$host
 [ "$(cat "$venv/.pure-setup" 2>/dev/null)" = "$key" ] && exit 0
 
@@ -65,6 +65,14 @@ if [ "$host" = cpu ] && ! compgen -G "${wheels%%[ ,]*}/$torch-*.whl" >/dev/null;
 fi
 "$uv" pip sync "${options[@]}" --require-hashes "${locks[@]}"
 if [ -n "$flash_attn" ]; then # compiled against the torch of the lock, so after it
+    if ! command -v nvcc >/dev/null && [ ! -x "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc" ]; then
+        echo "flash-attn is compiled and there is no nvcc here; install the CUDA toolkit, or leave PURE_FLASH_ATTN out:" >&2
+        echo "everything but --ds.packing_samples runs without it" >&2
+        exit 1
+    fi
+    # for the GPUs of this host only: by default it compiles for four generations
+    archs=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | sed 's/\..*/0/' | sort -nu | paste -sd';')
+    export FLASH_ATTN_CUDA_ARCHS=${FLASH_ATTN_CUDA_ARCHS:-$archs}
     locks+=("$root/requirements/flash-attn.lock")
     "$uv" pip install "${options[@]}" --require-hashes --no-deps --no-build-isolation -r "${locks[-1]}"
 fi

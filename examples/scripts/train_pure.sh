@@ -44,7 +44,6 @@ if [ "$num_gpus" -gt 0 ]; then
         --vllm.gpu_memory_utilization 0.9
         # memory and speed
         --ds.zero_stage 2
-        --ds.attn_implementation flash_attention_2
         --ds.adam_offload
         --actor.gradient_checkpointing_enable
         # recipe
@@ -82,7 +81,6 @@ else
         --ref.num_gpus_per_node 1
         --reward.num_gpus_per_node 1
         --vllm.num_engines 1
-        --ds.attn_implementation sdpa
         # recipe of the small world (design and measurements: examples/tiny_math/__init__.py, LOG.md)
         --data.max_len 192
         --data.prompt_max_len 96

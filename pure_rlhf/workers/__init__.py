@@ -18,6 +18,8 @@ from pure_rlhf.workers.lean_imports import (
 # CUDA_VISIBLE_DEVICES when it is asked for the first time.
 if os.environ.get("PURE_HOST") == "cpu":
     cpu_host.install()
+elif not cpu_host.flash_attn_loads():
+    cpu_host.supply_flash_attn_helpers()
 leave_out_autotuner()
 with deferred_vllm():
     importlib.import_module("openrlhf.trainer.ray.vllm_engine")

@@ -15,6 +15,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from pure_rlhf.config import PureConfig
+from pure_rlhf.cpu_host import attention_implementation
 from pure_rlhf.monitoring.records import JsonObject
 
 OPENRLHF_VERSION = "0.11.2"
@@ -119,6 +120,7 @@ def upstream_args(config: PureConfig) -> SimpleNamespace:
     # As upstream's command line does: its dynamic batches multiply this number.
     if config.rollout.max_tokens_per_gpu is None:
         values["rollout"]["max_tokens_per_gpu"] = config.train.max_tokens_per_gpu
+    values["ds"]["attn_implementation"] = attention_implementation(config.ds.attn_implementation)
     # Policy and reference divide their logits by this; the engines sample at `args.pure.rollout.temperature`.
     if config.log_prob_temperature == "one":
         values["rollout"]["temperature"] = 1.0

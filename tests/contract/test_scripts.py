@@ -52,7 +52,7 @@ def test_the_gpu_block_is_the_published_recipe() -> None:
     assert (config.actor.adam.lr, config.algo.kl.init_coef) == (5e-7, 0.001)
     assert (config.rollout.temperature, config.rollout.max_new_tokens) == (0.5, 2048)
     assert config.ds.adam_offload and config.actor.gradient_checkpointing_enable
-    assert (config.ds.zero_stage, config.ds.attn_implementation) == (2, "flash_attention_2")
+    assert (config.ds.zero_stage, config.ds.attn_implementation) == (2, "auto")
     assert (config.reward_baseline, config.credit_assignment) == ("token", "softmin")
     assert (config.credit_temperature, config.verifiable_reward_coef) == (0.1, 1.0)
 

@@ -83,6 +83,11 @@ def test_the_test_world_has_no_problem(world: RandomWorld, tmp_path: Path) -> No
             "--ds.attn_implementation",
             "use --ds.attn_implementation sdpa",
         ),
+        (
+            {"ds__packing_samples": ""},
+            "--ds.packing_samples",
+            "here sdpa: packing needs flash-attn",
+        ),
         ({"ds__lora__rank": 8}, "--ds.lora.rank 8", "LoRA"),
         (
             {"curriculum__min_accuracy": 0.8, "curriculum__max_accuracy": 0.2},

@@ -38,3 +38,25 @@ def test_values_of_the_user_win(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert cpu_host.environment()["OMP_NUM_THREADS"] == "3"
     assert cpu_host.environment()["VLLM_CPU_KVCACHE_SPACE"] == "1"
+
+
+def test_attention_is_flash_attns_where_it_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cpu_host.attention_implementation("auto") == "sdpa"
+    assert cpu_host.attention_implementation("eager") == "eager"
+    monkeypatch.setenv("PURE_HOST", "gpu")
+    assert not cpu_host.flash_attn_loads(), "the helpers are not flash-attn"
+    assert cpu_host.attention_implementation("auto") == "sdpa"
+    monkeypatch.setattr(cpu_host, "flash_attn_loads", lambda: True)
+    assert cpu_host.attention_implementation("auto") == "flash_attention_2"
+    monkeypatch.setenv("PURE_HOST", "cpu")
+    assert cpu_host.attention_implementation("auto") == "sdpa"
+
+
+def test_transformers_does_not_take_the_helpers_for_flash_attn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from transformers.utils import import_utils
+
+    monkeypatch.setattr(import_utils, "is_torch_cuda_available", lambda: True)
+    asked = import_utils.is_flash_attn_2_available
+    assert getattr(asked, "__wrapped__", asked)() is False
