@@ -2,7 +2,8 @@
 
 Reading order is the path of the data:
 
-    config, validation, data    what the user asked for, checked before anything heavy starts (bounds, model_folder)
+    config, validation, data    what the user asked for, checked before anything heavy starts (bounds, placement,
+                                model_folder: where a setting may lie, what fits this host, is there such a model)
     ray_runtime                 Ray, and the GPUs that it gives
     workers.launcher            placement groups, actor groups, trainer
     0 workers.rollout_actor, workers.samples_generator    prompt -> n responses (vLLM)

@@ -16,6 +16,7 @@ from pure_rlhf.algorithm.settings import AdvantageSettings, convention_settings
 from pure_rlhf.bounds import Bounds
 from pure_rlhf.grading import MAX_TIMEOUT_SECONDS
 from pure_rlhf.monitoring.alarm_watch import AlarmSettings
+from pure_rlhf.placement import Split
 
 DEFAULT_INPUT_TEMPLATE = (
     '{}\n\nPlease reason step by step with steps separated by "\n\n", '
@@ -40,7 +41,7 @@ class ActorConfig:
     """Policy to train: folder or hub name. The reference is the same model, frozen."""
     num_nodes: Annotated[int, Bounds(low=1, remedy="the policy needs a place")] = 1
     num_gpus_per_node: Annotated[int, Bounds(low=1, remedy="the policy needs a place")] = 4
-    """GPUs a node that policy, reference and PRM share. On a CPU host: processes."""
+    """GPUs a node that policy, reference and PRM share; default: what fits this host. On a CPU host: processes."""
     adam: AdamConfig = field(default_factory=AdamConfig)
     lr_scheduler: str = "constant"
     """A scheduler name of transformers.get_scheduler."""
@@ -351,8 +352,33 @@ class PureConfig(AdvantageSettings):
         return self.vllm.num_engines * self.vllm.tensor_parallel_size
 
     @property
+    def placement(self) -> str:
+        """Who works where, in one line."""
+        trained = ["policy"] + ["reference"] * self.uses_reference
+        trained += ["PRM"] * (self.uses_prm and not self.prm_gpus)
+        parts = [
+            f"{' + '.join(trained)} on {self.training_gpus}",
+            f"{self.vllm.num_engines} rollout engines on {self.rollout_gpus}",
+        ]
+        parts += [f"PRM on {self.prm_gpus} of its own"] * bool(self.prm_gpus)
+        return f"Placement ({self.needed_gpus} GPUs, or processes on a CPU): {', '.join(parts)}"
+
+    @property
     def needed_gpus(self) -> int:
         return self.training_gpus + self.rollout_gpus + self.prm_gpus
+
+
+def with_split(config: PureConfig, split: Split) -> PureConfig:
+    """The same with this placement on one node."""
+    training = {"num_nodes": 1, "num_gpus_per_node": split.training}
+    prm = training | ({"num_gpus_per_node": split.prm} if split.prm else {})
+    return dataclasses.replace(
+        config,
+        actor=dataclasses.replace(config.actor, **training),
+        ref=dataclasses.replace(config.ref, **training),
+        reward=dataclasses.replace(config.reward, **prm),
+        vllm=dataclasses.replace(config.vllm, num_engines=split.engines),
+    )
 
 
 def convention_defaults(convention: str, advantage_estimator: str = "rloo") -> PureConfig:

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Trains a language model with PURE (arXiv 2504.15275), on 5 to 8 GPUs or on a CPU.
+# Trains a language model with PURE (arXiv 2504.15275), on two or more GPUs or on a CPU.
 #
 #   bash examples/scripts/train_pure.sh                     what fits this host
 #   reward_mode=VR bash examples/scripts/train_pure.sh      another reward
 #   bash examples/scripts/train_pure.sh --max_steps 100     any flag of `pure-rlhf-train --help`, these win
 #
-# 5 to 8 GPUs (80 GB): the published recipe, Qwen2.5-Math-7B with process rewards and 10 % known answers; policy,
-#   reference and PRM share the first four GPUs, each further one is a rollout engine. Published: 8 x A100, 16 hours.
+# GPUs (80 GB; those of CUDA_VISIBLE_DEVICES): the published recipe, Qwen2.5-Math-7B with process rewards and 10 % known
+#   answers. Policy, reference and PRM share 1 of 2 GPUs, 2 of 3 or 4, 4 of 5 to 15, 8 of 16 to 31; each other GPU is a
+#   rollout engine. Published: 4 + 4, 8 x A100, 16 hours.
 # No GPU: the small world (examples/tiny_math), a policy and a PRM made from nothing, at most 15 minutes on 2 cores.
 set -euo pipefail
 
@@ -21,27 +22,31 @@ GPU_DATA=data/8k_math_879_answers.json # from the data/ folder of PURE's public 
 RUN_DIR=${RUN_DIR:-$OUTPUT_DIR/$reward_mode-$(date +%Y%m%d-%H%M%S)}
 
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
-num_gpus=$({ nvidia-smi -L 2>/dev/null || true; } | grep -c '^GPU' || true)
-[ "${PURE_HOST:-}" = cpu ] && num_gpus=0
-if [ "$num_gpus" -gt 0 ] && [ "$num_gpus" -lt 5 ]; then
-    echo "This recipe needs 5 to 8 GPUs: four for policy, reference and PRM, and one to four for rollouts; this host" >&2
-    echo "has $num_gpus. The CPU run needs none: PURE_HOST=cpu bash examples/scripts/train_pure.sh" >&2
+if [ "$host" = gpu ] && [ "$num_gpus" = 1 ]; then
+    echo "One GPU: policy and rollout engine cannot share it yet; two are needed. The CPU run needs none:" >&2
+    echo "PURE_HOST=cpu bash examples/scripts/train_pure.sh" >&2
     exit 2
 fi
+data=${DATA:-$GPU_DATA}
+case $host:$data in
+gpu:*.json | gpu:*.jsonl | gpu:*.gz | gpu:*.parquet)
+    if [ ! -f "$data" ]; then # said before anything is installed
+        echo "DATA: there is no file $data. The default is in the data/ folder of PURE's public repository; any .json," >&2
+        echo ".jsonl or .parquet file with the columns question and answer does, or the name of a hub data set" >&2
+        exit 2
+    fi
+    ;;
+esac
 bash "$root/examples/scripts/setup.sh"
 
-if [ "$num_gpus" -gt 0 ]; then
-    engines=$((num_gpus > 8 ? 4 : num_gpus - 4))
+if [ "$host" = gpu ]; then
     flags=(
         --actor.model_name_or_path "${MODEL:-$GPU_MODEL}"
         --reward.model_name_or_path "${PRM:-$GPU_PRM}"
-        --data.prompt_dataset "${DATA:-$GPU_DATA}"
-        # placement
-        --actor.num_gpus_per_node 4
-        --ref.num_gpus_per_node 4
-        --reward.num_gpus_per_node 4
-        --vllm.num_engines "$engines"
+        --data.prompt_dataset "$data"
+        # engines
         --vllm.gpu_memory_utilization 0.9
+        --vllm.max_num_batched_tokens 8192
         # memory and speed
         --ds.zero_stage 2
         --ds.adam_offload
@@ -76,11 +81,6 @@ else
         --actor.model_name_or_path "${MODEL:-$world/policy}"
         --reward.model_name_or_path "${PRM:-$world/prm}"
         --data.prompt_dataset "${DATA:-$world/train.jsonl}"
-        # placement: one process each
-        --actor.num_gpus_per_node 1
-        --ref.num_gpus_per_node 1
-        --reward.num_gpus_per_node 1
-        --vllm.num_engines 1
         # recipe of the small world (design and measurements: examples/tiny_math/__init__.py, LOG.md)
         --data.max_len 192
         --data.prompt_max_len 96

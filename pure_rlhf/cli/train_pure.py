@@ -23,8 +23,9 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from pure_rlhf.config import ConfigError, PureConfig, convention_defaults
+from pure_rlhf.config import ConfigError, PureConfig, convention_defaults, with_split
 from pure_rlhf.monitoring.records import EvaluationRecord
+from pure_rlhf.placement import default_split
 
 EXIT_WORKER_FAILED = 1
 EXIT_BAD_SETTINGS = 2
@@ -52,6 +53,7 @@ def run(arguments: list[str]) -> int:
         return EXIT_BAD_SETTINGS
     for warning in inputs.warnings:
         print(f"Warning: {warning}", file=sys.stderr)
+    print(config.placement)
     if config.logger.wandb.enable:
         _prepare_wandb(config)
     from ray.exceptions import RayError
@@ -116,7 +118,7 @@ def parse(arguments: list[str]) -> tuple[PureConfig, list[str]]:
     """Arguments -> configuration with paths filled in, and the problems of the flags that were left out of it.
 
     A flag that tyro refuses is reported and dropped, so that the rest can be checked in the same go. The defaults are
-    those of the chosen --convention and --advantage_estimator.
+    those of the chosen --convention and --advantage_estimator, and the placement that fits this host.
     """
     if "-h" in arguments or "--help" in arguments:
         segments = _segments([a for a in arguments if a not in ("-h", "--help")])
@@ -176,11 +178,24 @@ def _defaults(segments: list[list[str]]) -> PureConfig:
     """The settings where no flag is given; a convention that does not exist is refused later, with all the rest."""
     chosen = {segment[0][2:]: segment[-1] for segment in segments}
     try:
-        return convention_defaults(
+        config = convention_defaults(
             chosen.get("convention", "openrlhf"), chosen.get("advantage_estimator", "rloo")
         )
     except ValueError:
-        return PureConfig()
+        config = PureConfig()
+    return with_split(
+        config,
+        default_split(
+            training=_count(chosen.get("actor.num_gpus_per_node")),
+            gpus_per_engine=_count(chosen.get("vllm.tensor_parallel_size")) or 1,
+            prm_engines=int(chosen.get("reward.backend") == "vllm"),
+        ),
+    )
+
+
+def _count(value: str | None) -> int | None:
+    """A positive whole number; None for anything else, which is refused with the rest."""
+    return int(value) if value is not None and value.isdecimal() and int(value) else None
 
 
 def _parse_values(segments: list[list[str]], defaults: PureConfig) -> tuple[PureConfig, list[str]]:

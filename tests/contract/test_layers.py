@@ -25,7 +25,7 @@ def imported_roots(path: Path) -> set[str]:
 
 
 LAYERS = (
-    {"bounds", "cpu_host", "types"},
+    {"bounds", "cpu_host", "placement", "types"},
     {"algorithm", "grading", "model_folder"},
     {"monitoring", "prm"},
     {"config", "data", "report"},

@@ -1,0 +1,79 @@
+"""How the GPUs of a host are shared out where no flag says so. Loads nothing heavy: the command line asks it.
+
+`split`: policy, reference and PRM share the first GPUs, each other GPU is a rollout engine. Published are 4 + 4.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Split:
+    """GPUs that train (policy, reference and PRM on each), rollout engines, and GPUs of a PRM with its own."""
+
+    training: int
+    engines: int
+    prm: int = 0
+
+
+PUBLISHED = Split(training=4, engines=4)
+ON_A_CPU = Split(training=1, engines=1, prm=1)
+"""One process each."""
+
+
+def visible_gpus() -> int:
+    """GPUs of this host that CUDA would show, by the driver's tool and CUDA_VISIBLE_DEVICES; 0 without a driver."""
+    if os.environ.get("PURE_HOST") == "cpu":
+        return 0
+    try:
+        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return 0
+    there = sum(line.startswith("GPU ") for line in done.stdout.splitlines())
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
+        return there
+    count = 0
+    for name in filter(None, named.replace(" ", "").split(",")):
+        # an index that there is not hides itself and all after it
+        if name.lstrip("-").isdigit() and not 0 <= int(name) < there:
+            break
+        count += 1
+    return count
+
+
+def split(
+    num_gpus: int, *, training: int | None = None, gpus_per_engine: int = 1, prm_engines: int = 0
+) -> Split:
+    """What trains and what generates, of `num_gpus`; with too few of them one of each, which validation refuses.
+
+    The number of training GPUs is a power of two, so that it divides the published batches: 1 of 2, 2 of 3 and 4, 4 of
+    5 to 15, 8 of 16 to 31, and so on; fewer where engines of several GPUs need the room. `training` sets it.
+
+    Example: `split(8)` is `Split(4, 4)`, `split(3)` is `Split(2, 1)`, `split(8, gpus_per_engine=4)` is `Split(4, 1)`.
+    """
+    rest = num_gpus - prm_engines
+    if training is None:
+        training = 1
+        while 4 * training <= rest or (training < 4 and 2 * training < rest):
+            training *= 2
+        while training > 1 and rest - training < gpus_per_engine:
+            training //= 2
+    return Split(training, max((rest - training) // gpus_per_engine, 1), prm_engines)
+
+
+def default_split(
+    *, training: int | None = None, gpus_per_engine: int = 1, prm_engines: int = 0
+) -> Split:
+    """The split of this host, see `split`; the published one for a Ray cluster, whose size is not known yet."""
+    num_gpus = 0 if os.environ.get("RAY_ADDRESS") else visible_gpus()
+    if num_gpus:
+        return split(
+            num_gpus, training=training, gpus_per_engine=gpus_per_engine, prm_engines=prm_engines
+        )
+    is_cluster = os.environ.get("RAY_ADDRESS") or os.environ.get("PURE_HOST") == "gpu"
+    chosen = PUBLISHED if is_cluster else ON_A_CPU
+    return chosen if training is None else replace(chosen, training=training)
