@@ -19,6 +19,8 @@ class Split:
     prm: int = 0
 
 
+OLDEST_DRIVER = 580
+"""That runs CUDA 13, for which this torch and this vLLM are built."""
 PUBLISHED = Split(training=4, engines=4)
 ON_A_CPU = Split(training=1, engines=1, prm=1)
 """One process each."""
@@ -43,6 +45,16 @@ def visible_gpus() -> int:
             break
         count += 1
     return count
+
+
+def driver_version() -> str:
+    """Of the NVIDIA driver, such as "580.95.05"; "" without one."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.split("\n", 1)[0].strip()
 
 
 def split(

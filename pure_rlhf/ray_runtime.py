@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -73,6 +74,13 @@ def start_ray(config: PureConfig) -> None:
     if cpu_host.is_cpu_host():
         environment |= cpu_host.environment()
         runtime_env["worker_process_setup_hook"] = cpu_host.RAY_SETUP_HOOK
+    if os.environ.get("RAY_ADDRESS"):
+        # the nodes of a cluster were started elsewhere; this checkout is on a disk that they share
+        root = str(Path(__file__).parents[1])
+        environment["PYTHONPATH"] = os.pathsep.join(
+            filter(None, (root, os.environ.get("PYTHONPATH")))
+        )
+        environment["PURE_HOST"] = "cpu" if cpu_host.is_cpu_host() else "gpu"
     # Ray would otherwise hide the GPUs from a process that asks for none of them, such as the trainer.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     options: dict[str, Any] = {

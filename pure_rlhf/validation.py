@@ -23,6 +23,7 @@ from pure_rlhf.model_folder import load_model_config, load_tokenizer
 from pure_rlhf.monitoring.alarms import limit_detector
 from pure_rlhf.monitoring.run_directory import RunDirectory
 from pure_rlhf.monitoring.sinks import find_mlflow_problems
+from pure_rlhf.placement import OLDEST_DRIVER, driver_version, visible_gpus
 from pure_rlhf.prm.conventions import PrmConvention, PureConvention, has_rotary_positions
 from pure_rlhf.prm.scorer import VLLM_CONVENTIONS, load_convention
 from pure_rlhf.types import Tokenizer
@@ -66,6 +67,7 @@ def check_values(config: PureConfig) -> Iterator[str]:
     yield from _check_alarms(c)
     yield from find_mlflow_problems(c.logger.mlflow_experiment)
     yield from _check_batches(c)
+    yield from _check_gpus()
     yield from _check_placement(c)
     if c.data.prompt_max_len + c.rollout.max_new_tokens > c.data.max_len:
         yield (
@@ -140,6 +142,23 @@ def _check_batches(c: PureConfig) -> Iterator[str]:
             f"--rollout.micro_batch_size {c.rollout.micro_batch_size}: {made} must be a multiple of "
             f"{ranks} ranks x micro batch = {per_forward}"
         )
+
+
+def _check_gpus() -> Iterator[str]:
+    """A driver that is too old would turn a run on GPUs into one on the CPU without a word."""
+    count = visible_gpus()
+    if not count or not cpu_host.is_cpu_host():
+        return
+    import torch
+
+    driver = driver_version()
+    if torch.version.cuda is None:
+        why = "this environment has the CPU build of PyTorch; set it up with examples/scripts/setup.sh on this host"
+    elif driver.partition(".")[0].isdigit() and int(driver.partition(".")[0]) < OLDEST_DRIVER:
+        why = f"the driver is {driver}, CUDA {torch.version.cuda} needs {OLDEST_DRIVER} or newer; update it"
+    else:
+        why = f"driver {driver}, CUDA {torch.version.cuda}; `python -c 'import torch; torch.zeros(1).cuda()'` says why"
+    yield f"{count} GPUs are here and PyTorch sees none: {why}. PURE_HOST=cpu runs on the CPU"
 
 
 def _check_placement(c: PureConfig) -> Iterator[str]:
@@ -294,6 +313,13 @@ def _check_output(c: PureConfig, run: RunDirectory) -> Iterator[str]:
         )
     if c.ckpt.load_enable and not (Path(c.ckpt.path) / "_actor").is_dir():
         yield f"--ckpt.load_enable: there is no checkpoint in {c.ckpt.path}; drop the flag to start afresh"
+    ranks = _ranks_of_checkpoint(Path(c.ckpt.path) / "_actor") if c.ckpt.load_enable else None
+    if ranks is not None and ranks != c.training_gpus:
+        yield (
+            f"--ckpt.load_enable: {c.ckpt.path} was written by {ranks} policy ranks, each with its part of the "
+            f"optimiser, and this run has {c.training_gpus}; use --actor.num_gpus_per_node {ranks} on one node, with "
+            f"--ref. and --reward. alike"
+        )
     parent = run.path
     while not parent.exists():
         parent = parent.parent
@@ -316,6 +342,15 @@ def _check_output(c: PureConfig, run: RunDirectory) -> Iterator[str]:
                 f"model need about {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free; free some, choose "
                 "another disk, lower --ckpt.max_num, drop --ckpt.save_hf, or use --ckpt.disable_ds"
             )
+
+
+def _ranks_of_checkpoint(folder: Path) -> int | None:
+    """How many ranks wrote the newest checkpoint; None where that cannot be seen."""
+    latest = folder / "latest"
+    if not latest.is_file():
+        return None
+    parts = folder / latest.read_text(encoding="utf-8").strip()
+    return len(list(parts.glob("*zero_pp_rank_*_optim_states.pt"))) or None
 
 
 def _check_policy(c: PureConfig) -> Iterator[str]:

@@ -142,6 +142,9 @@ def parse(arguments: list[str]) -> tuple[PureConfig, list[str]]:
             config, credit_assignment=f"{Path(file).absolute()}:{function}"
         )
     output = Path(config.output_dir)
+    if os.environ.get("RAY_ADDRESS"):  # workers on other nodes run in other folders
+        output = output.absolute()
+        config = dataclasses.replace(config, output_dir=str(output))
     paths = dataclasses.replace(
         config.ckpt,
         path=config.ckpt.path or str(output / "checkpoints"),

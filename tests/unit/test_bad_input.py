@@ -256,6 +256,22 @@ def test_disk_too_small(
     assert any("0 checkpoints of" in problem for problem in found), found
 
 
+@pytest.mark.parametrize(("ranks", "refused"), [(1, False), (4, True)])
+def test_a_checkpoint_of_other_ranks_is_refused(
+    world: RandomWorld, tmp_path: Path, ranks: int, refused: bool
+) -> None:
+    """The names are those of DeepSpeed 0.19.6 in bf16."""
+    folder = tmp_path / "run/checkpoints/_actor"
+    parts = folder / "global_step20"
+    parts.mkdir(parents=True)
+    (folder / "latest").write_text("global_step20")
+    for rank in range(ranks):
+        (parts / f"bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt").touch()
+    found = problems_of([*world.flags(tmp_path / "run"), "--ckpt.load_enable"])
+    said = [problem for problem in found if "was written by 4 policy ranks" in problem]
+    assert bool(said) == refused and len(found) == len(said)
+
+
 def test_remote_code_is_refused(world: RandomWorld, tmp_path: Path) -> None:
     policy = shutil.copytree(world.policy, tmp_path / "policy")
     config = (policy / "config.json").read_text()

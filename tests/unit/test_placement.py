@@ -10,6 +10,7 @@ import pytest
 
 from pure_rlhf.cli.train_pure import parse
 from pure_rlhf.placement import ON_A_CPU, PUBLISHED, Split, default_split, split, visible_gpus
+from pure_rlhf.validation import _check_gpus
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,7 +20,9 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A host of eight GPUs."""
     tool = tmp_path / "nvidia-smi"
     lines = "\n".join(f"echo 'GPU {n}: NVIDIA H100 80GB HBM3 (UUID: GPU-{n})'" for n in range(8))
-    tool.write_text(f"#!/bin/sh\n{lines}\n")
+    tool.write_text(
+        f"#!/bin/sh\ncase $1 in --query-gpu=driver_version) echo 570.86; exit;; esac\n{lines}\n"
+    )
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     for name in ("PURE_HOST", "RAY_ADDRESS", "CUDA_VISIBLE_DEVICES"):
@@ -54,6 +57,19 @@ def test_without_gpus_or_where_they_are_hidden(host: pytest.MonkeyPatch) -> None
     assert default_split(training=2) == Split(2, 1, 1)
     host.setenv("RAY_ADDRESS", "auto")
     assert default_split() == PUBLISHED
+
+
+def test_gpus_that_pytorch_cannot_use_are_not_passed_over(host: pytest.MonkeyPatch) -> None:
+    import torch
+
+    host.setattr(torch.cuda, "is_available", lambda: False)
+    (problem,) = _check_gpus()
+    assert "8 GPUs are here and PyTorch sees none" in problem and "CPU build" in problem
+    host.setattr(torch.version, "cuda", "13.0")
+    (problem,) = _check_gpus()
+    assert "the driver is 570.86, CUDA 13.0 needs 580 or newer" in problem
+    host.setenv("PURE_HOST", "cpu")
+    assert list(_check_gpus()) == []
 
 
 def test_sensible_splits() -> None:
