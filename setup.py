@@ -21,7 +21,11 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.13",
     packages=find_packages(include=["pure_rlhf*", "prm_training*", "evaluation*"]),
-    package_data={"prm_training": ["*.json", "*.sh"], "evaluation": ["*.json", "*.sh"]},
+    package_data={
+        "pure_rlhf": ["cli/*.txt"],
+        "prm_training": ["*.json", "*.sh"],
+        "evaluation": ["*.json", "*.sh"],
+    },
     install_requires=requirements("requirements.txt"),
     extras_require={
         "gpu": requirements("requirements/gpu.in"),

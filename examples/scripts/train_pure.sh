@@ -18,7 +18,7 @@ reward_mode=${reward_mode:-PRMVR} # PRM: process rewards, VR: verifiable rewards
 OUTPUT_DIR=${OUTPUT_DIR:-output}
 GPU_MODEL=Qwen/Qwen2.5-Math-7B
 GPU_PRM=jinachris/PURE-PRM-7B
-GPU_DATA=data/8k_math_879_answers.json # from the data/ folder of PURE's public repository; or a hub data set
+MATH=${MATH:-} # on a GPU host without DATA: a folder with a copy of MATH, where the hub cannot be reached
 RUN_DIR=${RUN_DIR:-$OUTPUT_DIR/$reward_mode-$(date +%Y%m%d-%H%M%S)}
 
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
@@ -27,12 +27,11 @@ if [ "$host" = gpu ] && [ "$num_gpus" = 1 ]; then
     echo "PURE_HOST=cpu bash examples/scripts/train_pure.sh" >&2
     exit 2
 fi
-data=${DATA:-$GPU_DATA}
-case $host:$data in
-gpu:*.json | gpu:*.jsonl | gpu:*.gz | gpu:*.parquet)
-    if [ ! -f "$data" ]; then # said before anything is installed
-        echo "DATA: there is no file $data. The default is in the data/ folder of PURE's public repository; any .json," >&2
-        echo ".jsonl or .parquet file with the columns question and answer does, or the name of a hub data set" >&2
+case ${DATA:-} in
+*.json | *.jsonl | *.gz | *.parquet)
+    if [ ! -f "$DATA" ]; then # said before anything is installed
+        echo "DATA: there is no file $DATA. It is a .json, .jsonl or .parquet file with the columns question and answer, or" >&2
+        echo "the name of a hub data set; without DATA the run takes the published prompts, or the small world on a CPU" >&2
         exit 2
     fi
     ;;
@@ -40,10 +39,14 @@ esac
 bash "$root/examples/scripts/setup.sh"
 
 if [ "$host" = gpu ]; then
+    if [ -z "${DATA:-}" ]; then
+        DATA=$OUTPUT_DIR/published_prompts.jsonl
+        "$python" -m pure_rlhf.cli.published_prompts --output "$DATA" ${MATH:+--math "$MATH"}
+    fi
     flags=(
         --actor.model_name_or_path "${MODEL:-$GPU_MODEL}"
         --reward.model_name_or_path "${PRM:-$GPU_PRM}"
-        --data.prompt_dataset "$data"
+        --data.prompt_dataset "$DATA"
         # engines
         --vllm.gpu_memory_utilization 0.9
         --vllm.max_num_batched_tokens 8192
