@@ -199,12 +199,16 @@ def _check_inputs(c: PureConfig, inputs: Inputs) -> Iterator[str]:
     yield from _check_output(c, run)
     tokenizer = None
     problems = list(_check_policy(c))
-    yield from problems
     if not problems:
-        tokenizer = load_tokenizer(
-            c.actor.model_name_or_path, trust_remote_code=c.trust_remote_code
-        )
-        yield from _check_separators(c, tokenizer)
+        try:
+            tokenizer = load_tokenizer(
+                c.actor.model_name_or_path, trust_remote_code=c.trust_remote_code
+            )
+        except ValueError as error:
+            problems = [f"--actor.model_name_or_path {error}"]
+        else:
+            yield from _check_separators(c, tokenizer)
+    yield from problems
     if c.uses_prm:
         yield from _check_credit_function(c)
         yield from _check_prm(c, inputs)

@@ -326,7 +326,7 @@ def test_names_that_do_not_exist_are_refused(tmp_path: Path) -> None:
     save_pure(tmp_path)
     with pytest.raises(ValueError, match=r"--prm_convention is one of pure, .*, got 'qwen2'"):
         PrmScorer(str(tmp_path), convention="qwen2")
-    with pytest.raises(ValueError, match="cannot be loaded from a folder or the hub"):
+    with pytest.raises(ValueError, match="no model folder there"):
         PrmScorer(str(tmp_path / "nowhere"))
 
 
