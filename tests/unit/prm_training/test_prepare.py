@@ -61,7 +61,7 @@ def test_everything_wrong_is_said_at_once(world: RandomWorld, tmp_path: Path) ->
     message = str(caught.value)
     for part in (
         "--global_batch_size must be a multiple",
-        "a head with 3 labels; a PRM's has 2",
+        "has two labels (0 = wrong, 1 = right), this one has 3",
         "no such file",
         f"{train}: 3 of 4 rows",
         "row 2: 2 steps and 1 labels",
