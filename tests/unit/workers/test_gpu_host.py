@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from types import SimpleNamespace
 from typing import Any
 
@@ -172,8 +173,8 @@ def test_a_cluster_that_is_too_small_is_named_at_once(monkeypatch: pytest.Monkey
 
 
 def test_gpus_that_others_hold_are_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ray.util import placement_group as module
-
+    # `ray.util.placement_group` is the function, unless one asks for the module of that name
+    module = importlib.import_module("ray.util.placement_group")
     waited: list[float] = []
 
     def group(*_: Any, **__: Any) -> Any:
