@@ -138,8 +138,8 @@ def require_resources(config: PureConfig) -> None:
     if missing:
         raise PlacementError(
             f"{'; '.join(missing)}: {config.training_gpus} GPUs for policy, reference and PRM, {config.rollout_gpus} "
-            f"for rollouts, {config.prm_gpus} for a PRM with its own. Ask for fewer (--actor.num_gpus_per_node with "
-            "--ref. and --reward., --vllm.num_engines), or add nodes to the cluster"
+            f"for rollouts, {config.prm_gpus} for a PRM with its own. Ask for fewer (--actor.num_gpus_per_node, "
+            "--ref.num_gpus_per_node and --reward.num_gpus_per_node; --vllm.num_engines), or add nodes to the cluster"
         )
 
 

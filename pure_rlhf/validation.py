@@ -321,8 +321,8 @@ def _check_output(c: PureConfig, run: RunDirectory) -> Iterator[str]:
     if ranks is not None and ranks != c.training_gpus:
         yield (
             f"--ckpt.load_enable: {c.ckpt.path} was written by {ranks} policy ranks, each with its part of the "
-            f"optimiser, and this run has {c.training_gpus}; use --actor.num_gpus_per_node {ranks} on one node, with "
-            f"--ref. and --reward. alike"
+            f"optimiser, and this run has {c.training_gpus}; use --actor.num_gpus_per_node {ranks} on one node, and "
+            f"the same for --ref.num_gpus_per_node and --reward.num_gpus_per_node"
         )
     parent = run.path
     while not parent.exists():

@@ -134,7 +134,7 @@ class PureConvention(PrmConvention):
         return PrmLayout(*prm_token_ids(prompt_ids, step_ids, separator_id))
 
     @staticmethod
-    def require_two_labels(model: str, num_labels: int) -> None:
+    def require_two_labels(model: str, num_labels: int | None) -> None:
         """Raises a ValueError where the head of `model` has another number of labels."""
         if num_labels != 2:
             raise ValueError(

@@ -285,11 +285,11 @@ def planned_steps(config: PureConfig, num_prompts: int) -> int:
     )
 
 
-def eos_token_ids(model: str, tokenizer_eos: int) -> list[int]:
+def eos_token_ids(model: str, tokenizer_eos: int | None) -> list[int]:
     """Every id at which the engine stops: the tokenizer's EOS and those of the model's generation config."""
     try:
         configured = GenerationConfig.from_pretrained(model).eos_token_id
     except OSError:  # a model folder need not have one
         configured = None
     extra = configured if isinstance(configured, list) else [configured]
-    return sorted({tokenizer_eos, *(token for token in extra if token is not None)})
+    return sorted({token for token in (tokenizer_eos, *extra) if token is not None})
