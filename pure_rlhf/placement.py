@@ -30,11 +30,7 @@ def visible_gpus() -> int:
     """GPUs of this host that CUDA would show, by the driver's tool and CUDA_VISIBLE_DEVICES; 0 without a driver."""
     if os.environ.get("PURE_HOST") == "cpu":
         return 0
-    try:
-        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return 0
-    there = sum(line.startswith("GPU ") for line in done.stdout.splitlines())
+    there = sum(line.startswith("GPU ") for line in _nvidia_smi("-L"))
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is None:
         return there
@@ -49,12 +45,19 @@ def visible_gpus() -> int:
 
 def driver_version() -> str:
     """Of the NVIDIA driver, such as "580.95.05"; "" without one."""
-    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    lines = _nvidia_smi("--query-gpu=driver_version", "--format=csv,noheader")
+    return lines[0].strip() if lines else ""
+
+
+def _nvidia_smi(*arguments: str) -> list[str]:
+    """What the driver's tool prints; nothing where there is none, or where it fails."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["nvidia-smi", *arguments], capture_output=True, text=True, check=True
+        )
     except (OSError, subprocess.CalledProcessError):
-        return ""
-    return done.stdout.split("\n", 1)[0].strip()
+        return []
+    return done.stdout.splitlines()
 
 
 def split(

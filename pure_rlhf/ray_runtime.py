@@ -126,10 +126,8 @@ def require_resources(config: PureConfig) -> None:
         PlacementError: it is not.
     """
     there = ray.cluster_resources()
-    needed = {
-        "GPU": config.needed_gpus,
-        "CPU": config.needed_gpus + 1,
-    }  # a process each, and the trainer
+    # a process for each GPU, and the trainer
+    needed = {"GPU": config.needed_gpus, "CPU": config.needed_gpus + 1}
     missing = [
         f"{count} {kind}s are needed and Ray has {there.get(kind, 0):g}"
         for kind, count in needed.items()
