@@ -190,10 +190,10 @@ def _serve(pipe: Any, settings: EngineSettings, requests: list[Request], log: st
         max_model_len=settings.max_model_len,
         dtype=settings.dtype,  # pyright: ignore[reportArgumentType]
         gpu_memory_utilization=settings.gpu_memory_utilization,
-        enforce_eager=settings.enforce_eager or cpu_host.is_cpu_host(),
         enable_prefix_caching=False,
         seed=settings.seed,
         disable_log_stats=True,
+        **{"enforce_eager": settings.enforce_eager} | cpu_host.engine_arguments(),
     )
     vocabulary = llm.get_tokenizer().get_vocab()
     stop_ids = [vocabulary[token] for token in STOP_TOKENS if token in vocabulary]

@@ -15,7 +15,8 @@ Reading order is the path of the data:
     4 algorithm.baselines, algorithm.advantages           group baseline, KL, returns, separator mask, normalisation
       workers.experience_maker  runs 1 to 4 on the driver
     5 workers.policy_worker     PPO update (OpenRLHF's)
-    6 workers.weight_sync, workers.engine_worker          the updated weights into the engines
+    6 workers.weight_sync, workers.transports, workers.engine_worker    the updated weights into the engines
+      workers.gpu_turns         who is on the GPUs meanwhile, where all live on the same ones (workers.host_copy)
       workers.trainer           the loop (OpenRLHF's); workers.greedy_evaluation measures before, meanwhile and after
     7 monitoring                metrics, alarms, the run directory, where metrics go
       report                    the pages made of a run directory

@@ -16,12 +16,16 @@ from pure_rlhf.algorithm.settings import AdvantageSettings, convention_settings
 from pure_rlhf.bounds import Bounds
 from pure_rlhf.grading import MAX_TIMEOUT_SECONDS
 from pure_rlhf.monitoring.alarm_watch import AlarmSettings
-from pure_rlhf.placement import Split
+from pure_rlhf.placement import PlacementName, Split
 
 DEFAULT_INPUT_TEMPLATE = (
     '{}\n\nPlease reason step by step with steps separated by "\n\n", '
     "and put your final answer within \\boxed{}."
 )
+
+
+SHARED_GPU_MEMORY_UTILIZATION = 0.4
+"""Default of --vllm.gpu_memory_utilization under --placement shared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +101,7 @@ class VllmConfig:
     num_engines: Annotated[int, Bounds(low=1, remedy="rollouts need an engine")] = 4
     tensor_parallel_size: Annotated[int, Bounds(low=1, remedy="use 1 for one GPU an engine")] = 1
     gpu_memory_utilization: float = 0.9
+    """Share of a GPU's memory for weights and KV cache. The default of --placement shared is 0.4."""
     enforce_eager: bool = False
     """Disable CUDA graphs."""
     enable_prefix_caching: bool = False
@@ -303,6 +308,9 @@ class PureConfig(AdvantageSettings):
     """Run directory: config.json, metrics.jsonl, rollouts/, evaluation.json, report.html, model/, checkpoints/."""
     rollouts_per_step: int = 8
     """Answers a step kept in rollouts/ for reading."""
+    placement: PlacementName = "auto"
+    """split: policy, reference and PRM on some GPUs, the rollout engines on the others. shared: all on every GPU; they
+    take turns, and what does not work waits in host memory. auto: shared where there is one GPU, else split."""
     num_gpus: int | None = None
     """GPUs to use. Default: all there are; on a CPU host, as many as are asked for are declared to Ray."""
     verbose: bool = False
@@ -352,32 +360,46 @@ class PureConfig(AdvantageSettings):
         return self.vllm.num_engines * self.vllm.tensor_parallel_size
 
     @property
-    def placement(self) -> str:
+    def shares_gpus(self) -> bool:
+        """Whether trainers and engines take turns on the same GPUs."""
+        return self.placement == "shared"
+
+    @property
+    def placement_line(self) -> str:
         """Who works where, in one line."""
         trained = ["policy"] + ["reference"] * self.uses_reference
         trained += ["PRM"] * (self.uses_prm and not self.prm_gpus)
-        parts = [
-            f"{' + '.join(trained)} on {self.training_gpus}",
-            f"{self.vllm.num_engines} rollout engines on {self.rollout_gpus}",
-        ]
-        parts += [f"PRM on {self.prm_gpus} of its own"] * bool(self.prm_gpus)
-        return f"Placement ({self.needed_gpus} GPUs, or processes on a CPU): {', '.join(parts)}"
+        engines = f"{self.vllm.num_engines} rollout engine{'s' * (self.vllm.num_engines > 1)}"
+        if self.shares_gpus:
+            who = f"{' + '.join(trained)} and {engines} take turns on all of them"
+        else:
+            who = f"{' + '.join(trained)} on {self.training_gpus}, {engines} on {self.rollout_gpus}"
+        own = f", PRM on {self.prm_gpus} of its own" if self.prm_gpus else ""
+        gpus = f"{self.needed_gpus} GPU{'s' * (self.needed_gpus > 1)}"
+        name = "shared" if self.shares_gpus else "split"
+        return f"Placement {name} ({gpus}, or processes on a CPU): {who}{own}"
 
     @property
     def needed_gpus(self) -> int:
-        return self.training_gpus + self.rollout_gpus + self.prm_gpus
+        engines = 0 if self.shares_gpus else self.rollout_gpus
+        return self.training_gpus + engines + self.prm_gpus
 
 
 def with_split(config: PureConfig, split: Split) -> PureConfig:
     """The same with this placement on one node."""
     training = {"num_nodes": 1, "num_gpus_per_node": split.training}
     prm = training | ({"num_gpus_per_node": split.prm} if split.prm else {})
+    vllm: dict[str, Any] = {"num_engines": split.engines}
+    if split.shared:
+        # beside the engine the policy's weights stay on the GPU
+        vllm["gpu_memory_utilization"] = SHARED_GPU_MEMORY_UTILIZATION
     return dataclasses.replace(
         config,
+        placement="shared" if split.shared else "split",
         actor=dataclasses.replace(config.actor, **training),
         ref=dataclasses.replace(config.ref, **training),
         reward=dataclasses.replace(config.reward, **prm),
-        vllm=dataclasses.replace(config.vllm, num_engines=split.engines),
+        vllm=dataclasses.replace(config.vllm, **vllm),
     )
 
 

@@ -16,6 +16,7 @@ import os
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 RAY_SETUP_HOOK = "pure_rlhf.cpu_host.install"
 
@@ -30,6 +31,16 @@ def is_cpu_host() -> bool:
     import torch
 
     return not torch.cuda.is_available()
+
+
+def device() -> str:
+    """Where this host computes, as torch names it."""
+    return "cpu" if is_cpu_host() else "cuda"
+
+
+def engine_arguments() -> dict[str, Any]:
+    """Arguments of vLLM that a CPU host overrides: there is nothing to capture, and no GPU's memory to leave."""
+    return {"enforce_eager": True, "enable_sleep_mode": False} if is_cpu_host() else {}
 
 
 def bfloat16_is_fast() -> bool:
@@ -66,12 +77,15 @@ def leave_out_shared_memory_collective() -> None:
 
 
 def environment() -> dict[str, str]:
-    """Environment of every Ray worker on a CPU host; values the user has set win.
+    """Environment of a run's processes, which tells them the kind of host; what the user has set wins on a CPU host.
 
-    One OpenMP thread a process: the processes of a run share few cores, and a pool each makes them wait
+    A process that loads a model must not ask CUDA for it before OpenRLHF has chosen its GPU. On a CPU host one OpenMP
+    thread a process: the processes of a run share few cores, and a pool each makes them wait
     for one another. `VLLM_*` and `TORCH_COMPILE_DISABLE` are what vLLM's CPU backend needs to start quickly
     and to leave memory to the others.
     """
+    if not is_cpu_host():
+        return {"PURE_HOST": "gpu"}
     defaults = {
         "PURE_HOST": "cpu",
         "OMP_NUM_THREADS": "1",
@@ -102,10 +116,10 @@ class _CpuDevice(str):
 
 def install() -> None:
     """Make this process able to import and run OpenRLHF without a GPU. Idempotent."""
-    import torch
-
     if not is_cpu_host() or "flash_attn" in sys.modules:
         return
+    import torch
+
     supply_flash_attn_helpers()
     torch.cuda.is_available = lambda: False  # also where PURE_HOST=cpu hides a GPU that is there
     torch.cuda.current_device = lambda: _CpuDevice("cpu")

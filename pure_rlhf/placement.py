@@ -1,6 +1,7 @@
 """How the GPUs of a host are shared out where no flag says so. Loads nothing heavy: the command line asks it.
 
 `split`: policy, reference and PRM share the first GPUs, each other GPU is a rollout engine. Published are 4 + 4.
+`shared`: all of them share every GPU and take turns on it (`workers/gpu_turns.py`); what one GPU can do.
 """
 
 from __future__ import annotations
@@ -8,6 +9,9 @@ from __future__ import annotations
 import os
 import subprocess
 from dataclasses import dataclass, replace
+from typing import Literal
+
+PlacementName = Literal["auto", "split", "shared"]
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,8 @@ class Split:
     training: int
     engines: int
     prm: int = 0
+    shared: bool = False
+    """Whether the engines live on the GPUs that train."""
 
 
 OLDEST_DRIVER = 580
@@ -80,15 +86,35 @@ def split(
     return Split(training, max((rest - training) // gpus_per_engine, 1), prm_engines)
 
 
+def share(num_gpus: int, *, training: int | None = None, gpus_per_engine: int = 1) -> Split:
+    """Everything on the same GPUs: the largest power of two of them, which divides the published batches.
+
+    Example: `share(1)` is `Split(1, 1, shared=True)`, `share(6, gpus_per_engine=2)` is `Split(4, 2, shared=True)`.
+    """
+    if training is None:
+        training = 1 << (num_gpus.bit_length() - 1)
+    return Split(training, max(training // gpus_per_engine, 1), shared=True)
+
+
 def default_split(
-    *, training: int | None = None, gpus_per_engine: int = 1, prm_engines: int = 0
+    placement: PlacementName = "auto",
+    *,
+    training: int | None = None,
+    gpus_per_engine: int = 1,
+    prm_engines: int = 0,
 ) -> Split:
-    """The split of this host, see `split`; the published one for a Ray cluster, whose size is not known yet."""
+    """What this host does, see `split` and `share`; for a Ray cluster, whose size is not known yet, as published.
+
+    `auto` shares where there is one GPU, and splits elsewhere.
+    """
     num_gpus = 0 if os.environ.get("RAY_ADDRESS") else visible_gpus()
+    is_cluster = os.environ.get("RAY_ADDRESS") or os.environ.get("PURE_HOST") == "gpu"
+    chosen = PUBLISHED if is_cluster else ON_A_CPU
+    if placement == "shared" or (placement == "auto" and num_gpus == 1):
+        there = num_gpus or chosen.training
+        return share(there, training=training, gpus_per_engine=gpus_per_engine)
     if num_gpus:
         return split(
             num_gpus, training=training, gpus_per_engine=gpus_per_engine, prm_engines=prm_engines
         )
-    is_cluster = os.environ.get("RAY_ADDRESS") or os.environ.get("PURE_HOST") == "gpu"
-    chosen = PUBLISHED if is_cluster else ON_A_CPU
     return chosen if training is None else replace(chosen, training=training)

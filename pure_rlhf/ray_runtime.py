@@ -69,18 +69,18 @@ def start_ray(config: PureConfig) -> None:
     environment = {
         "TOKENIZERS_PARALLELISM": "true",
         "NCCL_DEBUG": os.environ.get("NCCL_DEBUG", "WARN"),
+        **cpu_host.environment(),
     }
-    runtime_env: dict[str, Any] = {"env_vars": environment}
-    if cpu_host.is_cpu_host():
-        environment |= cpu_host.environment()
-        runtime_env["worker_process_setup_hook"] = cpu_host.RAY_SETUP_HOOK
+    runtime_env = {
+        "env_vars": environment,
+        "worker_process_setup_hook": cpu_host.RAY_SETUP_HOOK,  # does nothing on a GPU host
+    }
     if os.environ.get("RAY_ADDRESS"):
         # the nodes of a cluster were started elsewhere; this checkout is on a disk that they share
         root = str(Path(__file__).parents[1])
         environment["PYTHONPATH"] = os.pathsep.join(
             filter(None, (root, os.environ.get("PYTHONPATH")))
         )
-        environment["PURE_HOST"] = "cpu" if cpu_host.is_cpu_host() else "gpu"
     # Ray would otherwise hide the GPUs from a process that asks for none of them, such as the trainer.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     options: dict[str, Any] = {
@@ -88,9 +88,6 @@ def start_ray(config: PureConfig) -> None:
         "log_to_driver": config.verbose,
         "logging_level": logging.WARNING,
     }
-    if cpu_host.is_cpu_host() and os.environ.get("CUDA_VISIBLE_DEVICES") == "":
-        # Ray refuses to declare GPUs beside an empty list of them; PURE_HOST keeps real ones out of sight.
-        del os.environ["CUDA_VISIBLE_DEVICES"]
     if not os.environ.get("RAY_ADDRESS"):
         options |= {
             "address": "local",  # not some cluster that runs on this machine for another purpose
@@ -100,6 +97,9 @@ def start_ray(config: PureConfig) -> None:
         }
         if cpu_host.is_cpu_host():
             needed = config.needed_gpus
+            if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+                # Ray refuses to declare GPUs beside an empty list of them; PURE_HOST keeps real ones out of sight.
+                del os.environ["CUDA_VISIBLE_DEVICES"]
             options |= {
                 "num_gpus": config.num_gpus or needed,
                 # CPUs are bookkeeping here: one for each process of a bundle, and some for the trainer.
@@ -126,7 +126,7 @@ def require_resources(config: PureConfig) -> None:
         PlacementError: it is not.
     """
     there = ray.cluster_resources()
-    # a process for each GPU, and the trainer
+    # a CPU for each GPU, and one for the trainer
     needed = {"GPU": config.needed_gpus, "CPU": config.needed_gpus + 1}
     missing = [
         f"{count} {kind}s are needed and Ray has {there.get(kind, 0):g}"

@@ -179,6 +179,7 @@ def _check_placement(c: PureConfig) -> Iterator[str]:
                 f"--{name}.offload: DeepSpeed moves weights only where it has cut them into partitions; set "
                 f"--ds.zero_stage 3, or drop the flag"
             )
+    yield from _check_sharing(c)
     have = c.num_gpus
     if have is None and not os.environ.get("RAY_ADDRESS") and not cpu_host.is_cpu_host():
         import torch
@@ -186,11 +187,38 @@ def _check_placement(c: PureConfig) -> Iterator[str]:
         have = torch.cuda.device_count()
     own = f" + --reward.backend vllm {c.prm_gpus}" if c.prm_gpus else ""
     if have is not None and c.needed_gpus > have:
+        engines = f" + --vllm.num_engines {c.vllm.num_engines} x {c.vllm.tensor_parallel_size}"
         yield (
-            f"--actor.num_gpus_per_node {c.actor.num_gpus_per_node} x {c.actor.num_nodes} nodes + --vllm.num_engines "
-            f"{c.vllm.num_engines} x {c.vllm.tensor_parallel_size}{own}: needs {c.needed_gpus} GPUs, there are "
-            f"{have}; lower one of them"
+            f"--actor.num_gpus_per_node {c.actor.num_gpus_per_node} x {c.actor.num_nodes} nodes"
+            f"{'' if c.shares_gpus else engines}{own}: needs {c.needed_gpus} GPUs, there are {have}; lower one of them"
+            f"{'' if c.shares_gpus else ', or let all take turns on the same ones: --placement shared'}"
         )
+
+
+def _check_sharing(c: PureConfig) -> Iterator[str]:
+    if not c.shares_gpus:
+        return
+    if c.rollout_gpus != c.training_gpus:
+        yield (
+            f"--placement shared with --vllm.num_engines {c.vllm.num_engines} x --vllm.tensor_parallel_size "
+            f"{c.vllm.tensor_parallel_size}: the engines live on the {c.training_gpus} GPUs of "
+            f"--actor.num_gpus_per_node {c.actor.num_gpus_per_node} x --actor.num_nodes {c.actor.num_nodes}, and every "
+            f"GPU gets its part of one; the product must be {c.training_gpus}"
+        )
+    if c.uses_prm and c.reward.backend == "vllm":
+        yield (
+            "--placement shared with --reward.backend vllm: an engine of the PRM needs a GPU of its own; use "
+            "--reward.backend transformers"
+        )
+    frozen = [("ref", c.ref.offload)] * c.uses_reference + [
+        ("reward", c.reward.offload)
+    ] * c.uses_prm
+    for name, offload in frozen:
+        if c.ds.zero_stage == 3 and not offload:
+            yield (
+                f"--placement shared with --ds.zero_stage 3: DeepSpeed has cut the weights into partitions, which only "
+                f"it can move to host memory; add --{name}.offload"
+            )
 
 
 def _check_inputs(c: PureConfig, inputs: Inputs) -> Iterator[str]:

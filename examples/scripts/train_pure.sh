@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains a language model with PURE (arXiv 2504.15275), on two or more GPUs or on a CPU.
+# Trains a language model with PURE (arXiv 2504.15275), on any number of GPUs or on a CPU.
 #
 #   bash examples/scripts/train_pure.sh                     what fits this host
 #   reward_mode=VR bash examples/scripts/train_pure.sh      another reward
@@ -7,7 +7,8 @@
 #
 # GPUs (80 GB; those of CUDA_VISIBLE_DEVICES): the published recipe, Qwen2.5-Math-7B with process rewards and 10 % known
 #   answers. Policy, reference and PRM share 1 of 2 GPUs, 2 of 3 or 4, 4 of 5 to 15, 8 of 16 to 31; each other GPU is a
-#   rollout engine. Published: 4 + 4, 8 x A100, 16 hours.
+#   rollout engine. Published: 4 + 4, 8 x A100, 16 hours. On one GPU all of them take turns; --placement shared does the
+#   same on more.
 # No GPU: the small world (examples/tiny_math), a policy and a PRM made from nothing, at most 15 minutes on 2 cores.
 set -euo pipefail
 
@@ -22,11 +23,6 @@ MATH=${MATH:-} # on a GPU host without DATA: a folder with a copy of MATH, where
 RUN_DIR=${RUN_DIR:-$OUTPUT_DIR/$reward_mode-$(date +%Y%m%d-%H%M%S)}
 
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
-if [ "$host" = gpu ] && [ "$num_gpus" = 1 ]; then
-    echo "One GPU: policy and rollout engine cannot share it yet; two are needed. The CPU run needs none:" >&2
-    echo "PURE_HOST=cpu bash examples/scripts/train_pure.sh" >&2
-    exit 2
-fi
 case ${DATA:-} in
 *.json | *.jsonl | *.gz | *.parquet)
     if [ ! -f "$DATA" ]; then # said before anything is installed
@@ -48,7 +44,6 @@ if [ "$host" = gpu ]; then
         --reward.model_name_or_path "${PRM:-$GPU_PRM}"
         --data.prompt_dataset "$DATA"
         # engines
-        --vllm.gpu_memory_utilization 0.9
         --vllm.max_num_batched_tokens 8192
         # memory and speed
         --ds.zero_stage 2

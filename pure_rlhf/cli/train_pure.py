@@ -53,7 +53,7 @@ def run(arguments: list[str]) -> int:
         return EXIT_BAD_SETTINGS
     for warning in inputs.warnings:
         print(f"Warning: {warning}", file=sys.stderr)
-    print(config.placement)
+    print(config.placement_line)
     if config.logger.wandb.enable:
         _prepare_wandb(config)
     from ray.exceptions import RayError
@@ -134,8 +134,11 @@ def parse(arguments: list[str]) -> tuple[PureConfig, list[str]]:
             problems.append(problem)
         else:
             good.append(segment)
-    config, refused = _parse_values(good, _defaults(good))
+    defaults = _defaults(good)
+    config, refused = _parse_values(good, defaults)
     problems += refused
+    if config.placement == "auto":  # said in so many words; the defaults have made up their mind
+        config = dataclasses.replace(config, placement=defaults.placement)
     file, colon, function = config.credit_assignment.rpartition(":")
     if colon:  # a file of the user's, which workers in other folders read too
         config = dataclasses.replace(
@@ -186,9 +189,11 @@ def _defaults(segments: list[list[str]]) -> PureConfig:
         )
     except ValueError:
         config = PureConfig()
+    placement = chosen.get("placement")
     return with_split(
         config,
         default_split(
+            placement if placement in ("split", "shared") else "auto",
             training=_count(chosen.get("actor.num_gpus_per_node")),
             gpus_per_engine=_count(chosen.get("vllm.tensor_parallel_size")) or 1,
             prm_engines=int(chosen.get("reward.backend") == "vllm"),

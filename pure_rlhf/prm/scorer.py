@@ -144,7 +144,7 @@ class _TransformersBackend:
     ) -> None:
         from pure_rlhf.prm.models import load_prm
 
-        self.device = "cpu" if cpu_host.is_cpu_host() else "cuda"
+        self.device = cpu_host.device()
         self.max_tokens = max_tokens
         self.packs = attn_implementation == "flash_attention_2"
         self.model: Any = load_prm(
@@ -217,9 +217,8 @@ class VllmBackend:
                 f"vLLM has no two-logit output for a PRM of the convention {convention.name!r} ({model}): it is for "
                 f"{' and '.join(VLLM_CONVENTIONS)}; use the backend transformers"
             )
-        if cpu_host.is_cpu_host():
-            for key, value in cpu_host.environment().items():
-                os.environ.setdefault(key, value)
+        for key, value in cpu_host.environment().items():
+            os.environ.setdefault(key, value)
         from vllm import LLM
         from vllm.config import PoolerConfig
 
@@ -229,9 +228,9 @@ class VllmBackend:
             pooler_config=PoolerConfig(task="token_classify", tok_pooling_type="ALL"),
             dtype=str(dtype).removeprefix("torch."),  # pyright: ignore[reportArgumentType]
             trust_remote_code=trust_remote_code,
-            enforce_eager=cpu_host.is_cpu_host(),
             max_num_batched_tokens=max_tokens,
             disable_log_stats=True,
+            **cpu_host.engine_arguments(),
         )
 
     def read(self, layouts: Sequence[PrmLayout]) -> list[Tensor]:

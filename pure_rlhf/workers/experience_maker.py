@@ -29,6 +29,7 @@ from pure_rlhf.monitoring.rollout_metrics import rollout_metrics
 from pure_rlhf.monitoring.rollout_records import rollout_records
 from pure_rlhf.prm.batching import PrmBatches, cut_into_batches
 from pure_rlhf.types import Advantages, StepSpans
+from pure_rlhf.workers.gpu_turns import OwnGpus
 from pure_rlhf.workers.prm_reader import PrmReader
 from pure_rlhf.workers.samples_generator import answer_texts
 
@@ -44,6 +45,7 @@ class PureExperienceMaker(RemoteExperienceMaker):
         verifier: grades final answers.
         prm_reader: lays out answers for the PRM; None in mode VR.
         separator_ids, eos_token_ids: token ids of the step rules.
+        gpus: asked for the models' turn.
     After each batch, `metrics` and `rollout_records` hold what to log of it.
     """
 
@@ -57,6 +59,7 @@ class PureExperienceMaker(RemoteExperienceMaker):
         separator_ids: list[int],
         prm_reader: PrmReader | None,
         eos_token_ids: list[int],
+        gpus: OwnGpus,
     ) -> None:
         super().__init__(*args)
         self.settings = settings
@@ -67,12 +70,14 @@ class PureExperienceMaker(RemoteExperienceMaker):
         self.separator_ids = separator_ids
         self.prm_reader = prm_reader
         self.eos_token_ids = eos_token_ids
+        self.gpus = gpus
         self.metrics: dict[str, float] = {}
         self.rollout_records: list[RolloutRecord] = []
 
     @torch.no_grad()
     def make_experience_batch(self, rollout_samples: list[Experience]) -> list[Experience]:
         self.metrics = {}
+        self.gpus.take("score")
         batch = Experience.concat_experiences(rollout_samples, self.tokenizer.pad_token_id)
         steps = split_steps(  # 1 where each step ends
             batch.sequences,

@@ -1,7 +1,7 @@
 """From a validated configuration to a finished run: Ray, placement groups, actor groups, trainer.
 
     first GPUs of the group        policy + reference + PRM workers, one of each on every GPU
-    one GPU (or TP GPUs) each      rollout engines
+    one GPU (or TP GPUs) each      rollout engines; with --placement shared on the same GPUs
     one GPU each                   PRM engines, with --reward.backend vllm
 
 The same code runs where there is no GPU: Ray is then told of as many GPUs as are asked for, and `cpu_host`
@@ -36,9 +36,11 @@ from pure_rlhf.workers.upstream import check_version, upstream_args
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
+    from ray.util.placement_group import PlacementGroup
 
-# Shares of one GPU, as published: three processes live on each training GPU.
-GPU_SHARE = {"policy": 0.6, "reference": 0.3, "prm": 0.1}
+# Shares of one GPU, which Ray only books. As published three processes live on each training GPU.
+SPLIT_GPU = {"policy": 0.6, "reference": 0.3, "prm": 0.1, "engine": 1}
+SHARED_GPU = {"policy": 0.4, "reference": 0.2, "prm": 0.2, "engine": 0.2}
 
 
 class _NamedActorClass:
@@ -90,7 +92,10 @@ def build(config: PureConfig, inputs: Inputs) -> tuple[ActorHandle, RayActorGrou
     args.train.colocate_actor_ref = not cpu_host.is_cpu_host()
     strategy = get_strategy(args)
     require_resources(config)
-    shared = place(config.training_gpus)
+    training = place(config.training_gpus)
+    engines = _start_engines(config, training if config.shares_gpus else place(config.rollout_gpus))
+    if config.shares_gpus:  # before the models come: an engine takes its share of what is free
+        ray.get([engine.sleep.remote() for engine in engines])
 
     def group(actor_class: type, prefix: str) -> RayActorGroup:
         # upstream's hints are narrower than what it does: it calls .options(...).remote(...) and takes fractions
@@ -98,24 +103,54 @@ def build(config: PureConfig, inputs: Inputs) -> tuple[ActorHandle, RayActorGrou
             config.actor.num_nodes,
             config.actor.num_gpus_per_node,
             _NamedActorClass(actor_class, prefix, _environment(config, prefix)),  # pyright: ignore[reportArgumentType]
-            pg=shared,
-            num_gpus_per_actor=GPU_SHARE[prefix],  # pyright: ignore[reportArgumentType]
+            pg=training,
+            num_gpus_per_actor=_gpu_shares(config)[prefix],  # pyright: ignore[reportArgumentType]
         )
 
-    def prm_group() -> RayActorGroup | None:
-        if not config.uses_prm:
-            return None
-        if config.reward.backend == "transformers":
-            return group(PrmWorker, "prm")
-        return RayActorGroup(
-            config.reward.num_nodes,
-            config.reward.num_gpus_per_node,
-            _NamedActorClass(PrmEngineWorker, "prm"),  # pyright: ignore[reportArgumentType]
-            pg=place(config.prm_gpus),
-            num_gpus_per_actor=1,
+    policy = group(PolicyWorker, "policy")
+    reference = group(ReferenceWorker, "reference") if config.uses_reference else None
+    prm = None
+    if config.uses_prm:
+        prm = _prm_engines(config) if config.prm_gpus else group(PrmWorker, "prm")
+    trainer = (
+        ray.remote(PureTrainer)
+        .options(name="trainer", num_cpus=1, max_concurrency=2)
+        .remote(
+            strategy,
+            config,
+            inputs=inputs,
+            actor_group=policy,
+            prm_group=prm,
+            reference_group=reference,
+            engines=engines,
         )
+    )
+    model = config.actor.model_name_or_path
+    update_steps = _update_steps(config, len(inputs.train_prompts.records))
+    loading: list[tuple[RayActorGroup, tuple[Any, ...]]] = [
+        (policy, (strategy, model, update_steps, engines))
+    ]
+    if reference is not None:
+        loading.append((reference, (strategy, model)))
+    if prm is not None:
+        loading.append((prm, (strategy, config.reward.model_name_or_path, inputs.prm_convention)))
+    if config.shares_gpus:  # one after the other, and each leaves room for the next
+        for workers, arguments in loading:
+            ray.get(workers.async_init_model_from_pretrained(*arguments))
+            if workers is policy:
+                ray.get(workers.async_run_method("offload_states"))
+            elif config.ds.zero_stage < 3:
+                ray.get(workers.async_run_method("to_host"))
+    else:
+        started = [
+            workers.async_init_model_from_pretrained(*arguments) for workers, arguments in loading
+        ]
+        ray.get([done for each in started for done in each])
+    return trainer, policy
 
-    engines = create_rollout_engines(
+
+def _start_engines(config: PureConfig, placement_group: PlacementGroup) -> list[ActorHandle]:
+    return create_rollout_engines(
         num_engines=config.vllm.num_engines,
         tensor_parallel_size=config.vllm.tensor_parallel_size,
         model=config.actor.model_name_or_path,
@@ -130,48 +165,33 @@ def build(config: PureConfig, inputs: Inputs) -> tuple[ActorHandle, RayActorGrou
         full_determinism=config.train.full_determinism_enable,
         trust_remote_code=config.trust_remote_code,
         log_probs_at_sampling_temperature=config.log_prob_temperature == "sampling",
-        placement_group=place(config.rollout_gpus),
+        placement_group=placement_group,
+        gpu_share=_gpu_shares(config)["engine"],
     )
-    policy = group(PolicyWorker, "policy")
-    reference = group(ReferenceWorker, "reference") if config.uses_reference else None
-    prm = prm_group()
-    trainer = (
-        ray.remote(PureTrainer)
-        .options(name="trainer", num_cpus=1, max_concurrency=2)
-        .remote(
-            strategy,
-            config,
-            inputs=inputs,
-            actor_group=policy,
-            prm_group=prm,
-            reference_group=reference,
-            engines=engines,
-        )
+
+
+def _prm_engines(config: PureConfig) -> RayActorGroup:
+    """`--reward.backend vllm`: a PRM on GPUs of its own."""
+    return RayActorGroup(
+        config.reward.num_nodes,
+        config.reward.num_gpus_per_node,
+        _NamedActorClass(PrmEngineWorker, "prm"),  # pyright: ignore[reportArgumentType]
+        pg=place(config.prm_gpus),
+        num_gpus_per_actor=1,
     )
-    loading = policy.async_init_model_from_pretrained(
-        strategy,
-        config.actor.model_name_or_path,
-        _update_steps(config, len(inputs.train_prompts.records)),
-        engines,
-    )
-    if reference is not None:
-        loading += reference.async_init_model_from_pretrained(
-            strategy, config.actor.model_name_or_path
-        )
-    if prm is not None:
-        loading += prm.async_init_model_from_pretrained(
-            strategy, config.reward.model_name_or_path, inputs.prm_convention
-        )
-    ray.get(loading)
-    return trainer, policy
+
+
+def _gpu_shares(config: PureConfig) -> dict[str, float]:
+    """What part of a GPU Ray books for a process of each kind."""
+    return SHARED_GPU if config.shares_gpus else SPLIT_GPU
 
 
 def _environment(config: PureConfig, kind: str) -> dict[str, str]:
     """What an actor that trains or scores on a GPU gets besides the job's environment; the user's own values win."""
     if cpu_host.is_cpu_host():
         return {}
-    # not for the engines: vLLM's all-reduce of several GPUs refuses such memory
-    defaults = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
+    # not for the engines: vLLM's all-reduce of several GPUs refuses such memory, and so does CUDA IPC in containers
+    defaults = {} if config.shares_gpus else {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
     if kind == "policy" and config.ds.adam_offload:
         # Ray would give the optimiser, which then runs on the CPU, one thread for its share of one CPU.
         cores = (os.cpu_count() or 1) // config.actor.num_gpus_per_node

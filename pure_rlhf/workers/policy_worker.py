@@ -13,7 +13,7 @@ import torch
 from openrlhf.trainer.ray import ppo_actor
 from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
 
-from pure_rlhf.cpu_host import is_cpu_host
+from pure_rlhf.workers.transports import Broadcast, SameDevice, open_group
 from pure_rlhf.workers.upstream import replaced, undecorated
 from pure_rlhf.workers.weight_sync import push_weights
 
@@ -22,11 +22,10 @@ class PolicyTrainer(ppo_actor.ActorPPOTrainer):
     """Upstream's PPO trainer of one rank; only the transport of the weights differs."""
 
     def _init_vllm_sync_group(self, backend: str) -> None:
-        # On a CPU host the weights travel through Ray's object store: there is no NCCL group to open.
-        if not is_cpu_host():
-            if torch.distributed.get_rank() == 0:
-                # joining the group times out after 300 s (vLLM's constant), and an engine may load for longer
-                ray.get([engine.__ray_ready__.remote() for engine in self.vllm_engines])
+        """Called on rank 0 under --placement split."""
+        # joining the group times out after 300 s (vLLM's constant), and an engine may load for longer
+        ray.get([engine.__ray_ready__.remote() for engine in self.vllm_engines])
+        with replaced(ppo_actor, "stateless_init_process_group", open_group):
             super()._init_vllm_sync_group(backend)
 
     def broadcast_to_vllm(self) -> dict[str, float]:
@@ -38,8 +37,10 @@ class PolicyTrainer(ppo_actor.ActorPPOTrainer):
             self.vllm_engines,
             zero_stage=args.ds.zero_stage,
             bucket_bytes=args.vllm.sync_bucket_mb * 2**20,
-            nccl_group=getattr(self, "_model_update_group", None),
-            is_sender=torch.distributed.get_rank() == 0,
+            # upstream opens the group where the engines are not on the policy's devices
+            transport=SameDevice()
+            if self.use_cuda_ipc
+            else Broadcast(getattr(self, "_model_update_group", None)),
         )
         if args.vllm.enable_prefix_caching and torch.distributed.get_rank() == 0:
             # what the engines have cached was computed with the old weights

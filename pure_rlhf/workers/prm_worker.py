@@ -16,12 +16,13 @@ from torch import Tensor
 from pure_rlhf.prm.conventions import PrmConvention, PrmLayout
 from pure_rlhf.prm.models import load_prm
 from pure_rlhf.prm.scorer import VllmBackend
+from pure_rlhf.workers.host_copy import TakesTurns
 
 if TYPE_CHECKING:
     from types import SimpleNamespace
 
 
-class PrmWorker(BaseModelActor):
+class PrmWorker(TakesTurns, BaseModelActor):
     """One data-parallel rank of the process reward model (DeepSpeed evaluation engine)."""
 
     def init_model_from_pretrained(

@@ -7,19 +7,33 @@ that takes new weights, see `engine_worker.py`. vLLM is imported where it is use
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import ray
 from openrlhf.trainer.ray.utils import get_bundle_indices
 from openrlhf.trainer.ray.vllm_engine import RolloutRayActor
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from pure_rlhf.cpu_host import is_cpu_host
+from pure_rlhf import cpu_host
 from pure_rlhf.types import Completion
 from pure_rlhf.workers.upstream import undecorated
 
 
 class PureRolloutActor(undecorated(RolloutRayActor)):
     """vLLM engine of one rollout GPU (or of one CPU process)."""
+
+    asleep = False
+
+    async def sleep(self, level: int = 1) -> None:
+        """Leave the GPU to others; weights wait in host memory."""
+        self.asleep = True
+        await super().sleep(level)
+
+    async def wake_up(self, tags: Sequence[str] | None = None) -> None:
+        """Map the memory of these tags again; the KV cache comes last, and then the engine may generate."""
+        await super().wake_up(tags)
+        self.asleep = tags is not None and "kv_cache" not in tags
 
     async def generate_answers(
         self,
@@ -31,7 +45,15 @@ class PureRolloutActor(undecorated(RolloutRayActor)):
         temperature: float,
         top_p: float,
     ) -> list[Completion]:
-        """Sample `num_answers` answers in one request; temperature 0 is greedy."""
+        """Sample `num_answers` answers in one request; temperature 0 is greedy.
+
+        Raises:
+            RuntimeError: the engine sleeps; it would let the request wait for ever.
+        """
+        if self.asleep:
+            raise RuntimeError(
+                "an engine that sleeps was asked for an answer; its turn was not taken"
+            )
         from vllm import SamplingParams
         from vllm.inputs import TokensPrompt
         from vllm.sampling_params import RequestOutputKind
@@ -89,6 +111,7 @@ def create_rollout_engines(
     trust_remote_code: bool,
     log_probs_at_sampling_temperature: bool,
     placement_group: PlacementGroup,
+    gpu_share: float,
 ) -> list[ray.actor.ActorHandle]:
     """Start the engines `rollout-0`, `rollout-1`, ...: one GPU each, or `tensor_parallel_size` GPUs each.
 
@@ -96,6 +119,7 @@ def create_rollout_engines(
         max_num_seqs: answers that an engine writes at once.
         max_num_batched_tokens: of one forward; None: vLLM's choice, 2,048 on a GPU.
         dtype: the policy's, so that its log-probabilities are those of the engine.
+        gpu_share: of each GPU; below 1 the engines share the GPUs of the group with others, and can sleep.
     """
     engines = []
     for i in range(num_engines):
@@ -103,7 +127,7 @@ def create_rollout_engines(
         if tensor_parallel_size > 1:
             bundles = get_bundle_indices(placement_group, i, tensor_parallel_size)
         # With tensor parallelism vLLM starts its own Ray workers, which take the GPUs of the bundles.
-        gpus = int(tensor_parallel_size == 1)
+        gpus = gpu_share if tensor_parallel_size == 1 else 0
         engine = ray.remote(PureRolloutActor).options(
             name=f"rollout-{i}",
             num_cpus=gpus,
@@ -125,18 +149,19 @@ def create_rollout_engines(
                 max_num_seqs=max_num_seqs,
                 max_num_batched_tokens=max_num_batched_tokens,
                 dtype=dtype,
-                enforce_eager=enforce_eager or is_cpu_host(),
                 enable_prefix_caching=enable_prefix_caching,
                 gpu_memory_utilization=gpu_memory_utilization,
                 trust_remote_code=trust_remote_code,
                 full_determinism=full_determinism,
                 bundle_indices=bundles,
-                num_gpus=1,
+                num_gpus=gpu_share,
                 # processed: after temperature and top_p, of the tokens as they were sampled; raw: at temperature 1
                 logprobs_mode="processed_logprobs"
                 if log_probs_at_sampling_temperature
                 else "raw_logprobs",
                 max_logprobs=1,
+                **{"enforce_eager": enforce_eager, "enable_sleep_mode": gpu_share < 1}
+                | cpu_host.engine_arguments(),
             )
         )
     return engines

@@ -21,6 +21,7 @@ from pure_rlhf.algorithm.curriculum import curriculum_metrics, select_groups
 from pure_rlhf.data import PromptRecord
 from pure_rlhf.grading.pool import VerifierPool, verdict_code
 from pure_rlhf.types import Completion, Tokenizer
+from pure_rlhf.workers.gpu_turns import OwnGpus
 
 
 def collate_prompts(rows: list[PromptRecord]) -> tuple[list, list, list, list]:
@@ -46,13 +47,17 @@ class PureSamplesGenerator(SamplesGenerator):
 
     Args (besides upstream's):
         max_steps: rollouts after which the data counts as exhausted.
+        gpus: asked for the engines' turn before they are sent anything.
         verifier: grades the answers that `--curriculum.method` chooses by.
     After each rollout under a curriculum, `metrics` holds what it did. `unfilled` says why a batch could not be
     filled, which ends the run; it is None until then.
     """
 
-    def __init__(self, *args: Any, max_steps: int, verifier: VerifierPool, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, max_steps: int, verifier: VerifierPool, gpus: OwnGpus, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self.gpus = gpus
         self.steps_left = max_steps
         self.verifier = verifier
         self.curriculum = self.args.pure.curriculum
@@ -152,6 +157,7 @@ class PureSamplesGenerator(SamplesGenerator):
         self, prompts: Sequence[PromptRecord], *, num_answers: int, temperature: float
     ) -> list[ray.ObjectRef]:
         """One request per prompt, to the engine with the fewest answers waiting."""
+        self.gpus.take("generate")
         load = [(0, index) for index in range(len(self.vllm_engines))]
         references = []
         for prompt in prompts:

@@ -33,6 +33,7 @@ from pure_rlhf.monitoring.sinks import open_sinks
 from pure_rlhf.types import Tokenizer
 from pure_rlhf.validation import Inputs
 from pure_rlhf.workers.experience_maker import PureExperienceMaker
+from pure_rlhf.workers.gpu_turns import OwnGpus, SharedGpus
 from pure_rlhf.workers.greedy_evaluation import GreedyEvaluation
 from pure_rlhf.workers.prm_reader import PrmReader
 from pure_rlhf.workers.samples_generator import PureSamplesGenerator, collate_prompts
@@ -74,6 +75,7 @@ class PureTrainer(undecorated(PPOTrainer)):
         reference_group: RayActorGroup | None,
         engines: list[ActorHandle],
     ) -> None:
+        """As `launcher.build` calls it. Under --placement shared the GPUs hold nobody but the policy then."""
         logging.getLogger("openrlhf").setLevel(logging.WARNING)
         tokenizer = get_tokenizer(config.actor.model_name_or_path, None, "left", strategy)
         self.config = config
@@ -90,6 +92,14 @@ class PureTrainer(undecorated(PPOTrainer)):
             batch_timeout_seconds=config.verifier.batch_timeout,
             strict=config.verifier.strict,
         )
+        self.gpus = OwnGpus()
+        if config.shares_gpus:
+            self.gpus = SharedGpus(
+                engines,
+                actor_group,
+                # at ZeRO-3 DeepSpeed moves them itself
+                [] if config.ds.zero_stage == 3 else [g for g in (reference_group, prm_group) if g],
+            )
         self.samples_generator = PureSamplesGenerator(
             strategy,
             self.prompts_dataloader,
@@ -98,6 +108,7 @@ class PureTrainer(undecorated(PPOTrainer)):
             engines,
             max_steps=config.max_steps,
             verifier=self.verifier,
+            gpus=self.gpus,
         )
         # Not PPOTrainer's constructor: it would read the data again, by upstream's rules.
         no_critic: Any = None
@@ -159,6 +170,7 @@ class PureTrainer(undecorated(PPOTrainer)):
             separator_ids=find_separator_token_ids(tokenizer, config.step_separator),
             prm_reader=_prm_reader(config, inputs, tokenizer),
             eos_token_ids=eos_token_ids(config.actor.model_name_or_path, tokenizer.eos_token_id),
+            gpus=self.gpus,
         )
 
     def progress(self) -> RunState:
@@ -204,7 +216,12 @@ class PureTrainer(undecorated(PPOTrainer)):
         coef = scheduled_coef(self.config, min(global_step / max(self.max_steps - 1, 1), 1.0))
         return coef * self.alarms.process_reward_factor
 
+    def ppo_train(self, global_steps: int) -> dict[str, float]:
+        self.gpus.take("update")
+        return super().ppo_train(global_steps)
+
     def broadcast_to_vllm(self) -> None:
+        self.gpus.take("sync")
         self.sync_metrics = ray.get(self.actor_model_group.async_run_method("broadcast_to_vllm"))[0]
 
     def save_logs_and_checkpoints(
@@ -219,6 +236,7 @@ class PureTrainer(undecorated(PPOTrainer)):
             ours: float(status[theirs]) for theirs, ours in STATUS_KEYS.items() if theirs in status
         }
         metrics |= self.experience_maker.metrics | self.samples_generator.metrics
+        metrics |= self.gpus.drain_metrics()
         if self.config.uses_prm:
             metrics["reward/process_reward_coef"] = self.experience_maker.process_reward_coef
         metrics["data/prompts_dropped"] = float(self.num_dropped)
@@ -240,6 +258,7 @@ class PureTrainer(undecorated(PPOTrainer)):
         self._show(*verdict.records)
         if verdict.roll_back_to is not None:
             tag = f"global_step{verdict.roll_back_to}"
+            self.gpus.take("update")  # it brings back the optimiser's states too
             ray.get(self.actor_model_group.async_run_method("roll_back", tag=tag))
             self.broadcast_to_vllm()
         elif verdict.stop:

@@ -54,7 +54,6 @@ _FIXED: JsonObject = {
         "async_enable": False,
         "async_queue_size": 1,
         "partial_rollout_enable": False,
-        "colocate_all": False,
         "colocate_actor_ref": True,
         "colocate_critic_reward": False,
         "enable_ema": False,
@@ -120,6 +119,8 @@ def upstream_args(config: PureConfig) -> SimpleNamespace:
     # As upstream's command line does: its dynamic batches multiply this number.
     if config.rollout.max_tokens_per_gpu is None:
         values["rollout"]["max_tokens_per_gpu"] = config.train.max_tokens_per_gpu
+    # The models and the engines on the same GPUs: one forward after the other, and no group for the weights.
+    values["train"]["colocate_all"] = config.shares_gpus
     values["ds"]["attn_implementation"] = attention_implementation(config.ds.attn_implementation)
     # Policy and reference divide their logits by this; the engines sample at `args.pure.rollout.temperature`.
     if config.log_prob_temperature == "one":

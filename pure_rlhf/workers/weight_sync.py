@@ -1,8 +1,8 @@
 """Stage 6, weight sync: the policy's weights into every rollout engine, in buckets with a checksum. The sender.
 
 OpenRLHF sends one remote call per parameter. Here the parameters are packed into few large buffers; each
-buffer is one NCCL broadcast (GPU host, over the group that OpenRLHF opens) or one object in Ray's store (CPU
-host), and one call of the engine's loader. Every engine answers with the checksum of what it received.
+buffer is one transfer (`transports.py`) and one call of the engine's loader. Every engine answers with the
+checksum of what it received.
 
 The receiver is `engine_worker.py`.
 
@@ -13,14 +13,14 @@ and the last; the trainer calls this between the PPO update and the next generat
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import ray
 import torch
 from torch import Tensor, nn
 
-from pure_rlhf.cpu_host import is_cpu_host
+from pure_rlhf.workers.transports import Offer, Transport
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
@@ -87,12 +87,11 @@ def push_weights(
     *,
     zero_stage: int,
     bucket_bytes: int,
-    nccl_group: object,
-    is_sender: bool,
+    transport: Transport,
 ) -> dict[str, float]:
     """Send all parameters to all engines; every rank of the policy must call this (ZeRO-3 gathers).
 
-    Returns: metrics of the transfer (empty on ranks that do not send).
+    Returns: metrics of the transfer (empty on ranks that do not call the engines).
 
     Raises:
         RuntimeError: an engine received other bytes than were sent.
@@ -102,12 +101,22 @@ def push_weights(
     parameters = dict(model.named_parameters())
     shapes = {name: list(getattr(p, "ds_shape", p.shape)) for name, p in parameters.items()}
     buckets = lay_out(((n, p.dtype, shapes[n]) for n, p in parameters.items()), bucket_bytes)
+    is_sender = torch.distributed.get_rank() == 0
+    fills = is_sender or transport.every_rank
+    device = next(iter(parameters.values())).device
+    memory = transport.allocate(max(size for _, size in buckets) if fills else 0, device)
     for number, (slots, size) in enumerate(buckets):
         ends = (number == 0, number == len(buckets) - 1)
         chunk = [parameters[name] for name, *_ in slots]
         with deepspeed.zero.GatheredParameters(chunk, enabled=zero_stage == 3):
-            if is_sender:
-                _send_bucket(chunk, slots, size, ends, engines, nccl_group)
+            if fills:
+                bucket = memory[:size]
+                pack(chunk, slots, bucket)
+                offer = transport.offer(memory)
+                if is_sender:
+                    _send_bucket(bucket, slots, ends, engines, transport, offer)
+                transport.settle()
+    transport.close()
     if not is_sender:
         return {}
     return {
@@ -117,22 +126,18 @@ def push_weights(
 
 
 def _send_bucket(
-    chunk: Sequence[Tensor],
+    bucket: Tensor,
     slots: list[Slot],
-    size: int,
     ends: tuple[bool, bool],
     engines: list[ActorHandle],
-    nccl_group: object,
+    transport: Transport,
+    offer: Offer | None,
 ) -> None:
-    buffer = torch.zeros(size, dtype=torch.uint8, device=chunk[0].device)
-    pack(chunk, slots, buffer)
-    payload = ray.put(buffer.numpy().tobytes()) if is_cpu_host() else None
     replies = [
-        engine.update_weight_bucket.remote(slots, size, payload, *ends) for engine in engines
+        engine.update_weight_bucket.remote(slots, len(bucket), offer, *ends) for engine in engines
     ]
-    if payload is None:
-        nccl_group.broadcast(buffer, src=0, stream=torch.cuda.current_stream())
-    sent = checksum(buffer)
+    transport.send(bucket)
+    sent = checksum(bucket)
     received = {value for reply in ray.get(replies) for value in reply}
     if received != {sent}:
         raise RuntimeError(

@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel  # noqa: E402
 from vllm import LLM, SamplingParams  # noqa: E402
 from vllm.inputs import TokensPrompt  # noqa: E402
 
+from pure_rlhf.workers.transports import SameDevice  # noqa: E402
 from pure_rlhf.workers.weight_sync import checksum, lay_out, pack  # noqa: E402
 
 PROMPT = [5, 17, 33, 81, 9]
@@ -56,13 +57,16 @@ def main(folder: str, bucket_bytes: int) -> None:
     result = {"before": [gap(engine, old), gap(engine, new)]}
     parameters = dict(new.named_parameters())
     buckets = lay_out(((n, p.dtype, list(p.shape)) for n, p in parameters.items()), bucket_bytes)
+    transport = SameDevice()  # the engine runs in this process, and has opened its group of one
+    memory = transport.allocate(max(size for _, size in buckets), torch.device("cpu"))
     for number, (slots, size) in enumerate(buckets):
-        buffer = torch.zeros(size, dtype=torch.uint8)
-        pack([parameters[name] for name, *_ in slots], slots, buffer)
+        pack([parameters[name] for name, *_ in slots], slots, memory)
         ends = (number == 0, number == len(buckets) - 1)
-        payload = buffer.numpy().tobytes()
-        received = engine.collective_rpc("update_weight_bucket", args=(slots, size, payload, *ends))
-        assert received == [checksum(buffer)], received
+        offer = transport.offer(memory)
+        received = engine.collective_rpc("update_weight_bucket", args=(slots, size, offer, *ends))
+        assert received == [checksum(memory[:size])], received
+        transport.settle()
+    transport.close()
     result |= {"after": [gap(engine, old), gap(engine, new)], "buckets": len(buckets)}
     print(json.dumps(result))
 

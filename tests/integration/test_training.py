@@ -225,6 +225,62 @@ def test_modes_change_what_the_metrics_show(world: RandomWorld, tmp_path: Path) 
             assert row["reward/process_return"] == pytest.approx(sum(thirds) / len(thirds), abs=0.1)
 
 
+def test_everything_on_the_same_gpus(world: RandomWorld, tmp_path: Path) -> None:
+    """`--placement shared` on two ranks: two engines sleep, wake, and open the policy's memory."""
+    folder = tmp_path / "run"
+    flags = world.flags(
+        folder,
+        **LARGE_STEP,
+        placement="shared",
+        actor__num_gpus_per_node=2,
+        ref__num_gpus_per_node=2,
+        reward__num_gpus_per_node=2,
+        vllm__num_engines=2,
+        rollout__micro_batch_size=4,
+        train__micro_batch_size=4,
+        curriculum__method="remove_extreme",  # several rounds
+        eval__dataset=world.test,
+        eval__steps=2,
+        max_steps=3,
+    )
+    with Run(flags) as run:
+        assert run.wait() == 0, run.text[-6000:]
+        assert "Placement shared (2 GPUs" in run.text
+    rows = metrics(folder)
+    assert len(rows) == 3 and all(row["timing/gpu_turns"] > 0 for row in rows)
+    assert rows[2]["sync/log_prob_gap"] < 0.03
+    assert abs(rows[2]["policy/kl_reference"]) > 3 * rows[2]["sync/log_prob_gap"]
+    assert {"before", "step 2", "after"} <= json.loads(
+        (folder / "evaluation.json").read_text()
+    ).keys()
+
+
+def test_partitioned_weights_reach_the_engines(world: RandomWorld, tmp_path: Path) -> None:
+    """ZeRO-3 on two ranks: each bucket is gathered before it is sent."""
+    folder = tmp_path / "run"
+    flags = world.flags(
+        folder,
+        **LARGE_STEP,
+        reward_mode="VR",
+        ds__zero_stage=3,
+        actor__num_gpus_per_node=2,
+        ref__num_gpus_per_node=2,
+        reward__num_gpus_per_node=2,
+        rollout__micro_batch_size=4,
+        train__micro_batch_size=4,
+        vllm__sync_bucket_mb=1,
+        algo__kl__init_coef=0.5,  # all answers are wrong: what moves the policy is its noise against the reference
+        actor__entropy_coef=0.5,
+        ckpt__save_steps=-1,
+        max_steps=3,
+    )
+    with Run(flags) as run:
+        assert run.wait() == 0, run.text[-6000:]
+    last = metrics(folder)[-1]
+    assert last["sync/log_prob_gap"] < 0.03
+    assert abs(last["policy/kl_reference"]) > 3 * last["sync/log_prob_gap"]
+
+
 SILENT = {  # no detector but one's own limit
     "alarm__no_answer_frac": 2,
     "alarm__single_step_rise": 2,

@@ -9,8 +9,16 @@ from pathlib import Path
 import pytest
 
 from pure_rlhf.cli.train_pure import parse
-from pure_rlhf.placement import ON_A_CPU, PUBLISHED, Split, default_split, split, visible_gpus
-from pure_rlhf.validation import _check_gpus
+from pure_rlhf.placement import (
+    ON_A_CPU,
+    PUBLISHED,
+    Split,
+    default_split,
+    share,
+    split,
+    visible_gpus,
+)
+from pure_rlhf.validation import _check_gpus, _check_placement
 
 ROOT = Path(__file__).parents[2]
 
@@ -103,8 +111,8 @@ def test_the_command_line_starts_from_the_hosts_split(host: pytest.MonkeyPatch) 
     assert problems == []
     assert (config.training_gpus, config.rollout_gpus, config.ref.num_gpus_per_node) == (4, 4, 4)
     host.setenv("CUDA_VISIBLE_DEVICES", "2,3,5")
-    assert parse([])[0].placement == (
-        "Placement (3 GPUs, or processes on a CPU): policy + reference + PRM on 2, 1 rollout engines on 1"
+    assert parse([])[0].placement_line == (
+        "Placement split (3 GPUs, or processes on a CPU): policy + reference + PRM on 2, 1 rollout engine on 1"
     )
     host.delenv("CUDA_VISIBLE_DEVICES")
     config, _ = parse(["--actor.num_gpus_per_node", "2", "--vllm.tensor_parallel_size", "2"])
@@ -115,10 +123,55 @@ def test_the_command_line_starts_from_the_hosts_split(host: pytest.MonkeyPatch) 
     assert len(problems) == 1 and config.training_gpus == 4
 
 
+def test_one_gpu_is_shared_and_more_are_where_asked(host: pytest.MonkeyPatch) -> None:
+    host.setenv("CUDA_VISIBLE_DEVICES", "3")
+    for flags in ([], ["--placement", "auto"]):
+        config, problems = parse(flags)
+        assert problems == [] and config.shares_gpus and config.needed_gpus == 1
+        assert config.placement_line == (
+            "Placement shared (1 GPU, or processes on a CPU): policy + reference + PRM and 1 rollout engine take turns "
+            "on all of them"
+        )
+        assert config.vllm.gpu_memory_utilization == 0.4
+    host.delenv("CUDA_VISIBLE_DEVICES")
+    config, _ = parse(["--placement", "shared", "--vllm.gpu_memory_utilization", "0.3"])
+    assert (config.needed_gpus, config.training_gpus, config.vllm.num_engines) == (8, 8, 8)
+    assert config.vllm.gpu_memory_utilization == 0.3
+    config, _ = parse(["--placement", "shared", "--actor.num_gpus_per_node", "2"])
+    assert (config.needed_gpus, config.vllm.num_engines) == (2, 2)
+    assert not parse(["--placement", "split"])[0].shares_gpus
+    _, problems = parse(["--placement", "both"])
+    assert len(problems) == 1 and "--placement both" in problems[0]
+
+
+def test_shared_gpus_are_a_power_of_two_and_hold_whole_engines() -> None:
+    found = {n: share(n) for n in (1, 2, 3, 6, 8)}
+    assert {n: (s.training, s.engines, s.shared) for n, s in found.items()} == {
+        1: (1, 1, True), 2: (2, 2, True), 3: (2, 2, True), 6: (4, 4, True), 8: (8, 8, True)
+    }  # fmt: skip
+    assert share(8, gpus_per_engine=4) == Split(8, 2, shared=True)
+    assert share(8, training=4) == Split(4, 4, shared=True)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--vllm.num_engines", "3"], "--placement shared with --vllm.num_engines 3"),
+        (["--vllm.tensor_parallel_size", "3"], "the product must be 8"),
+        (["--reward.backend", "vllm"], "needs a GPU of its own"),
+        (["--ds.zero_stage", "3"], "add --ref.offload"),
+        (["--actor.num_gpus_per_node", "16"], "needs 16 GPUs, there are 8"),
+    ],
+)
+def test_what_cannot_be_shared(host: pytest.MonkeyPatch, flags: list[str], words: str) -> None:
+    config, problems = parse(["--placement", "shared", "--num_gpus", "8", *flags])
+    assert problems == []
+    assert any(words in problem for problem in _check_placement(config))
+
+
 @pytest.mark.parametrize(
     ("environment", "words"),
     [
-        ({"CUDA_VISIBLE_DEVICES": "3"}, "two are needed"),
         ({"DATA": "/no/prompts.jsonl"}, "there is no file /no/prompts.jsonl"),
     ],
 )

@@ -20,6 +20,7 @@ from pure_rlhf.config import PureConfig, RewardConfig, RolloutConfig  # noqa: E4
 from pure_rlhf.grading.pool import GradeResult  # noqa: E402
 from pure_rlhf.types import PrmInputs, StepSpans  # noqa: E402
 from pure_rlhf.workers.experience_maker import PureExperienceMaker  # noqa: E402
+from pure_rlhf.workers.gpu_turns import OwnGpus  # noqa: E402
 from pure_rlhf.workers.upstream import upstream_args  # noqa: E402
 from tests.unit.algorithm.six_answers import (  # noqa: E402
     ANSWERS,
@@ -150,6 +151,7 @@ def maker_for(config: PureConfig) -> Maker:
         separator_ids=[9],
         prm_reader=Reader() if config.uses_prm else None,
         eos_token_ids=[1],
+        gpus=OwnGpus(),
     )
     return maker
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import inspect
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,6 +27,7 @@ cpu_host.install()
 from openrlhf.trainer.ray import ppo_actor  # noqa: E402
 
 from pure_rlhf.workers import launcher, policy_worker, rollout_actor  # noqa: E402
+from pure_rlhf.workers.transports import Transport  # noqa: E402
 from pure_rlhf.workers.upstream import upstream_args  # noqa: E402
 
 
@@ -50,13 +53,14 @@ def policy(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Calls]:
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
     monkeypatch.setattr(policy_worker, "torch_dist_barrier_and_cuda_sync", lambda: None)
 
-    def push(*_: Any, **__: Any) -> dict[str, float]:
-        calls.made.append("push")
+    def push(*_: Any, transport: Transport, **__: Any) -> dict[str, float]:
+        calls.made.append(f"push {type(transport).__name__}")
         return {"sync/buckets": 1.0}
 
     monkeypatch.setattr(policy_worker, "push_weights", push)
     trainer: Any = object.__new__(policy_worker.PolicyTrainer)
     trainer.vllm_engines = [calls]
+    trainer.use_cuda_ipc = False
     trainer.actor = SimpleNamespace(model=SimpleNamespace(module=None))
     return trainer, calls
 
@@ -69,14 +73,28 @@ def test_what_the_engines_cached_of_the_old_weights_is_dropped(
     config = PureConfig(vllm=VllmConfig(enable_prefix_caching=caching))
     trainer.strategy = SimpleNamespace(args=upstream_args(config))
     assert trainer.broadcast_to_vllm() == {"sync/buckets": 1.0}
-    assert calls.made == ["push", "reset_prefix_cache"][: 1 + caching]
+    assert calls.made == ["push Broadcast", "reset_prefix_cache"][: 1 + caching]
+
+
+def test_on_shared_gpus_the_engine_opens_the_policys_memory(policy: tuple[Any, Calls]) -> None:
+    """Upstream opens no group of NCCL there, which refuses two ranks on one GPU."""
+    trainer, calls = policy
+    args = upstream_args(PureConfig(placement="shared"))
+    # as upstream's constructor decides
+    source = inspect.getsource(ppo_actor.ActorPPOTrainer.__init__)
+    assert 'self.use_cuda_ipc = backend == "nccl" and self.args.train.colocate_all' in source
+    assert args.train.colocate_all and args.vllm.sync_backend == "nccl"
+    assert not args.train.async_enable
+    trainer.use_cuda_ipc = True
+    trainer.strategy = SimpleNamespace(args=args)
+    trainer.broadcast_to_vllm()
+    assert calls.made == ["push SameDevice"]
 
 
 def test_the_sync_group_is_opened_when_the_engines_are_up(
     policy: tuple[Any, Calls], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer, calls = policy
-    monkeypatch.setattr(policy_worker, "is_cpu_host", lambda: False)
     monkeypatch.setattr(
         ppo_actor.ActorPPOTrainer,
         "_init_vllm_sync_group",
@@ -84,18 +102,24 @@ def test_the_sync_group_is_opened_when_the_engines_are_up(
     )
     trainer._init_vllm_sync_group("nccl")
     assert calls.made == ["__ray_ready__", "open nccl"]
+    assert ppo_actor.stateless_init_process_group.__name__ == "stateless_init_process_group"
 
 
 def engine_arguments(config: PureConfig, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What `launcher.build` gives the first engine."""
+    """What `launcher.build` gives the first engine, with what Ray is told under `options`, before any model loads."""
     made: list[dict[str, Any]] = []
 
     class Remote:
-        def options(self, **_: Any) -> Remote:
+        asked: dict[str, Any]
+
+        def options(self, **asked: Any) -> Remote:
+            self.asked = asked
             return self
 
-        def remote(self, **arguments: Any) -> None:
-            made.append(arguments)
+        def remote(self, **arguments: Any) -> Any:
+            made.append(arguments | {"options": self.asked, "slept": False})
+            sleep = SimpleNamespace(remote=lambda: made[0].update(slept=True))
+            return SimpleNamespace(sleep=sleep)
 
     class Enough(Exception):
         pass
@@ -104,6 +128,7 @@ def engine_arguments(config: PureConfig, monkeypatch: pytest.MonkeyPatch) -> dic
         raise Enough
 
     monkeypatch.setattr(rollout_actor.ray, "remote", lambda _: Remote())
+    monkeypatch.setattr(launcher.ray, "get", lambda references: references)
     monkeypatch.setattr(rollout_actor, "PlacementGroupSchedulingStrategy", lambda **_: None)
     monkeypatch.setattr(launcher, "require_resources", lambda _: None)
     monkeypatch.setattr(launcher, "place", lambda _: None)
@@ -138,6 +163,23 @@ def test_the_engine_computes_in_the_policys_type(
     assert engine_arguments(config, monkeypatch)["dtype"] == engine_type
 
 
+@pytest.mark.parametrize("tensor_parallel_size", [1, 2])
+def test_an_engine_of_shared_gpus_sleeps_before_the_models_come(
+    monkeypatch: pytest.MonkeyPatch, tensor_parallel_size: int
+) -> None:
+    monkeypatch.setattr(rollout_actor, "get_bundle_indices", lambda *_: [0, 1])
+    monkeypatch.setenv("PURE_HOST", "gpu")
+    vllm = VllmConfig(num_engines=4, tensor_parallel_size=tensor_parallel_size)
+    found = engine_arguments(PureConfig(placement="shared", vllm=vllm), monkeypatch)
+    assert found["enable_sleep_mode"] and found["slept"]
+    # with tensor parallelism vLLM's own workers take it, a fifth of each GPU
+    assert found["num_gpus"] == 0.2
+    assert found["options"]["num_gpus"] == (0.2 if tensor_parallel_size == 1 else 0)
+    assert sum(launcher.SHARED_GPU.values()) == pytest.approx(1)
+    found = engine_arguments(PureConfig(vllm=vllm), monkeypatch)
+    assert not found["enable_sleep_mode"] and not found["slept"] and found["num_gpus"] == 1
+
+
 @pytest.mark.parametrize(("asked", "used"), [(None, 5000), (700, 700)])
 def test_dynamic_batches_have_a_budget_for_log_probabilities(asked: int | None, used: int) -> None:
     config = PureConfig(
@@ -159,6 +201,8 @@ def test_environment_of_the_training_actors(monkeypatch: pytest.MonkeyPatch) -> 
     segments = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
     assert launcher._environment(config, "policy") == segments | {"OMP_NUM_THREADS": "6"}
     assert launcher._environment(config, "prm") == segments
+    # CUDA IPC of such memory needs a right that containers do not have
+    assert launcher._environment(dataclasses.replace(config, placement="shared"), "prm") == {}
     monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "")
     assert launcher._environment(config, "prm") == {"PYTORCH_CUDA_ALLOC_CONF": ""}
 

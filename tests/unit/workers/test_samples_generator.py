@@ -18,6 +18,7 @@ from pure_rlhf.config import PureConfig, RolloutConfig  # noqa: E402
 from pure_rlhf.data import PromptRecord  # noqa: E402
 from pure_rlhf.grading.pool import VerifierPool  # noqa: E402
 from pure_rlhf.types import Completion  # noqa: E402
+from pure_rlhf.workers.gpu_turns import OwnGpus  # noqa: E402
 from pure_rlhf.workers.samples_generator import (  # noqa: E402
     PureSamplesGenerator,
     collate_prompts,
@@ -45,7 +46,9 @@ def engines() -> list[RecordingEngine]:
 @pytest.fixture
 def generator(engines: list[RecordingEngine]) -> PureSamplesGenerator:
     strategy = SimpleNamespace(args=upstream_args(PureConfig()))
-    return PureSamplesGenerator(strategy, None, None, None, engines, max_steps=2, verifier=None)
+    return PureSamplesGenerator(
+        strategy, None, None, None, engines, max_steps=2, verifier=None, gpus=OwnGpus()
+    )
 
 
 def prompts(count: int) -> list[PromptRecord]:
@@ -71,7 +74,7 @@ def test_one_small_request_per_prompt(
 def test_log_probabilities_at_one_leave_sampling_as_it_is(engines: list[RecordingEngine]) -> None:
     strategy = SimpleNamespace(args=upstream_args(PureConfig(log_prob_temperature="one")))
     generator = PureSamplesGenerator(
-        strategy, None, None, None, engines, max_steps=2, verifier=None
+        strategy, None, None, None, engines, max_steps=2, verifier=None, gpus=OwnGpus()
     )
     generator._dispatch_prompts_to_vllm(prompts(1), [])
     (call,) = (call for engine in engines for call in engine.calls)
@@ -139,6 +142,7 @@ def curriculum_generator(
         [engine],
         max_steps=2,
         verifier=VerifierPool(1),
+        gpus=OwnGpus(),
     )
     monkeypatch.setattr(
         "pure_rlhf.workers.samples_generator.ray.get", lambda references: references

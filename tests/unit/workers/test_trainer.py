@@ -20,6 +20,7 @@ from pure_rlhf.monitoring.alarm_watch import AlarmSettings, AlarmWatch  # noqa: 
 from pure_rlhf.monitoring.run_directory import RunDirectory  # noqa: E402
 from pure_rlhf.types import Completion  # noqa: E402
 from pure_rlhf.workers import trainer as trainer_module  # noqa: E402
+from pure_rlhf.workers.gpu_turns import OwnGpus  # noqa: E402
 from pure_rlhf.workers.greedy_evaluation import GreedyEvaluation  # noqa: E402
 from pure_rlhf.workers.trainer import PureTrainer, eos_token_ids, planned_steps  # noqa: E402
 
@@ -79,6 +80,7 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PureTrainer:
     made.alarms = AlarmWatch(made.config.alarm, made.run)
     made.state = {"phase": "training", "step": 0, "max_steps": 5, "metrics": {}, "alarms": []}
     made.samples_generator = Engines()
+    made.gpus = OwnGpus()
     made.verifier = Verifier()
     made.actor_model_group = Group()
     made.greedy = GreedyEvaluation(
