@@ -94,6 +94,11 @@ def test_the_test_world_has_no_problem(world: RandomWorld, tmp_path: Path) -> No
             "--curriculum.min_accuracy 0.8: must be at most --curriculum.max_accuracy 0.2",
             "PRIME uses 0.2 and 0.8",
         ),
+        (
+            {"rollout__batch_size": 40, "curriculum__no_keep_unlabelled": ""},
+            "--curriculum.no_keep_unlabelled",
+            "has only 32 problems with an answer",
+        ),
         ({"alarm__limits": "reward/acuracy<0.1"}, "--alarm.limits", "did you mean"),
         (
             {"alarm__action": "rollback", "ckpt__save_steps": -1},
