@@ -29,6 +29,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from pure_rlhf.algorithm.credit_assignment import log_sum_exp_minimum
+
 
 def implicit_outcome_logits(log_ratios_BA: Tensor, *, beta: float) -> Tensor:
     """Returns beta * S, `(B,)`: the logit of "right" of an implicit PRM.
@@ -37,19 +39,6 @@ def implicit_outcome_logits(log_ratios_BA: Tensor, *, beta: float) -> Tensor:
         log_ratios_BA: of `implicit_reward.log_ratios`, 0 outside the responses.
     """
     return beta * log_ratios_BA.float().sum(dim=1)
-
-
-def log_sum_exp_minimum(rewards_BS: Tensor, mask_BS: Tensor, *, temperature: float) -> Tensor:
-    """Returns V = -T log((1/n) sum_k exp(-r_k / T)), `(B,)`: between min r (T -> 0) and mean r (T -> infinity).
-
-    Args:
-        rewards_BS: anything where there is no step. mask_BS: true where there is one; every row has one.
-
-    Example: rewards 0.9 -0.2 0.6 with T = 0.1 give -0.090174 (softmin: -0.199713).
-    """
-    scaled_BS = (-rewards_BS.float() / temperature).masked_fill(~mask_BS, -math.inf)
-    num_steps_B = mask_BS.sum(dim=1)
-    return -temperature * (scaled_BS.logsumexp(dim=1) - num_steps_B.log())
 
 
 def minimum_outcome_logits(
@@ -66,7 +55,9 @@ def minimum_outcome_logits(
         rewards_BS: r_k in [-1, 1], with their gradient. mask_BS: true where the step exists.
         temperature: T, in units of the rewards.
     """
-    return sharpness * log_sum_exp_minimum(rewards_BS, mask_BS, temperature=temperature) + bias
+    return (
+        sharpness * log_sum_exp_minimum(rewards_BS.float(), mask_BS, temperature=temperature) + bias
+    )
 
 
 def outcome_weights(outcome_B: Tensor) -> Tensor:

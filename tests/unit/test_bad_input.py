@@ -73,7 +73,7 @@ def test_the_test_world_has_no_problem(world: RandomWorld, tmp_path: Path) -> No
         (
             {"credit_assignment": "max"},
             "--credit_assignment max",
-            "must be one of softmin, min, sum, gamma_decay, mean, or FILE.py:FUNCTION",
+            "must be one of softmin, min, sum, gamma_decay, mean, log_sum_exp, or FILE.py:FUNCTION",
         ),
         ({"credit_assignment": "no.py:f"}, "--credit_assignment", "there is no file /"),
         ({"step_separator": "Q\n\n\nQ"}, "--step_separator 'Q", "tokens of this tokenizer does"),

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from pure_rlhf.algorithm.credit_assignment import log_sum_exp_minimum
 from pure_rlhf.algorithm.implicit_reward import log_ratios
 from pure_rlhf.algorithm.prm_losses import (
     implicit_outcome_logits,
     last_step_labels,
-    log_sum_exp_minimum,
     minimum_outcome_logits,
     outcome_accuracy,
     outcome_loss,

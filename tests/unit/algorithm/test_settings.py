@@ -118,7 +118,8 @@ def test_unknown_convention_is_refused() -> None:
         ({"credit_gamma": 2.0}, "--credit_gamma 2.0: must be in (0, 1]; 1 makes gamma_decay"),
         (
             {"credit_assignment": "product"},
-            "--credit_assignment product: must be one of softmin, min, sum, gamma_decay, mean, or FILE.py:FUNCTION",
+            "--credit_assignment product: must be one of softmin, min, sum, gamma_decay, mean, log_sum_exp, or "
+            "FILE.py:FUNCTION",
         ),
         ({"credit_assignment": "/no/file.py:f"}, "there is no file /no/file.py"),
         ({"process_reward_coef": float("nan")}, "--process_reward_coef nan: must be finite"),
