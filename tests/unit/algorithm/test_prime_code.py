@@ -51,7 +51,11 @@ class PublicCode:
         )
         source = training / "verl/workers/actor/dp_prime.py"
         nodes = list(ast.walk(ast.parse(source.read_text(encoding="utf-8"))))
-        wanted = [n for n in nodes if getattr(n, "name", "") == "compute_implicit_reward"]
+        wanted: list[ast.stmt] = [
+            n
+            for n in nodes
+            if isinstance(n, ast.FunctionDef) and n.name == "compute_implicit_reward"
+        ]
         names: dict[str, Any] = {"torch": torch}
         exec(compile(ast.Module(wanted, []), str(source), "exec"), names)
         self._reward = names["compute_implicit_reward"]
@@ -65,10 +69,12 @@ class PublicCode:
         wanted = ("compute_rloo_returns", "compute_ce_dpo_loss_rm", "compute_dpo_accuracy")
         wanted += ("masked_mean", "masked_var", "masked_whiten")
         tree = ast.parse(source.read_text(encoding="utf-8"))
-        found = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name in wanted]
+        found: list[ast.stmt] = [
+            n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name in wanted
+        ]
         names = {"torch": torch, **names}
-        exec(compile(ast.Module(found, []), str(source), "exec"), names)  # type: ignore[arg-type]
-        return {n.name: names[n.name] for n in found}
+        exec(compile(ast.Module(found, []), str(source), "exec"), names)
+        return {name: names[name] for name in wanted if name in names}
 
     def rewards(self, q: Tensor, mask: Tensor, granularity: str) -> Tensor:
         """Normalised token scores, as its worker returns them."""
