@@ -405,7 +405,8 @@ def with_split(config: PureConfig, split: Split) -> PureConfig:
 
 def convention_defaults(convention: str, advantage_estimator: str = "rloo") -> PureConfig:
     """The defaults of all flags under `--convention` and `--advantage_estimator`; others than the published
-    recipe's are the loss (`token-mean` in the second version) and the estimate of the KL divergence.
+    recipe's are, in the second version, the loss (`token-mean`) and the estimate of the KL divergence, and in PRIME no
+    KL penalty and the sampling temperature 1, at which the log-ratios of its reward model are taken.
 
     Raises:
         ValueError: there is no such convention.
@@ -420,6 +421,14 @@ def convention_defaults(convention: str, advantage_estimator: str = "rloo") -> P
             actor=dataclasses.replace(config.actor, loss_agg_mode="token-mean"),
             algo=dataclasses.replace(
                 config.algo, kl=dataclasses.replace(config.algo.kl, estimator="k3")
+            ),
+        )
+    elif convention == "prime":
+        config = dataclasses.replace(
+            config,
+            rollout=dataclasses.replace(config.rollout, temperature=1.0),
+            algo=dataclasses.replace(
+                config.algo, kl=dataclasses.replace(config.algo.kl, init_coef=0.0)
             ),
         )
     return config

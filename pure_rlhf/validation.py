@@ -314,6 +314,13 @@ def _check_records(c: PureConfig, inputs: Inputs) -> Iterator[str]:
             f"{c.data.prompt_dataset} has an answer in column {c.data.label_key!r}; name the right column with "
             f"--data.label_key, or use off"
         )
+    labelled = sum(record.label is not None for record in train)
+    if train and not c.curriculum.keep_unlabelled and labelled < c.rollout.batch_size:
+        yield (
+            f"--curriculum.no_keep_unlabelled: {c.data.prompt_dataset} has only {labelled} problems with an answer in "
+            f"column {c.data.label_key!r}, and --rollout.batch_size {c.rollout.batch_size} are needed; name the right "
+            f"column with --data.label_key, lower the batch size, or keep the others"
+        )
     selection = inputs.selection_prompts.records
     for flag, source, records in (
         ("--eval.dataset", c.eval.dataset, held_out),

@@ -4,7 +4,7 @@ Every method is written so that the plain sum of the credits from a step on is t
 step. The sum of all of them is then the value of the response, and later stages need not know the
 method. `softmin` is equation 5 of the paper (arXiv 2504.15275); `min` is the return G_t that it
 approximates; `sum` and `gamma_decay` are what the paper argues against; `mean` is what the public
-option `disable_weighted_reward` computes.
+option `disable_weighted_reward` computes; `log_sum_exp` is softmin with a value that rises with every reward (ours).
 
 A method is one registered function; its settings stand in `CreditSettings` below. A function of your own is
 registered from outside by naming it: `--credit_assignment my_file.py:my_function` (CONTRIBUTING has the recipe).
@@ -50,7 +50,7 @@ class CreditSettings:
 
     credit_assignment: str = "softmin"
     """How step rewards become credit: softmin is PURE's min-form; sum and gamma_decay are what it argues against; also
-    min, mean, or FILE.py:FUNCTION for one of your own."""
+    min, mean, log_sum_exp, or FILE.py:FUNCTION for one of your own."""
     credit_temperature: Annotated[
         float,
         Bounds(
@@ -58,7 +58,7 @@ class CreditSettings:
             remedy="softmax(-r/T) is undefined; use a small positive value, or --credit_assignment min",
         ),
     ] = 0.1
-    """Temperature T of softmin, in units of the rewards; -> 0 is min."""
+    """Temperature T of softmin and log_sum_exp, in units of the rewards; -> 0 is min."""
     credit_gamma: Annotated[
         float, Bounds(above=0, high=1, remedy="1 makes gamma_decay the plain sum")
     ] = 1.0
@@ -109,6 +109,34 @@ def _mean(rewards_BS: Tensor, mask_BS: Tensor, settings: CreditSettings) -> Tens
     return rewards_BS / mask_BS.sum(dim=1, keepdim=True).clamp(min=1)
 
 
+def log_sum_exp_minimum(rewards_BS: Tensor, mask_BS: Tensor, *, temperature: float) -> Tensor:
+    """Returns V = -T log((1/n) sum_k exp(-r_k / T)), `(B,)`: between min r (T -> 0) and mean r (T -> infinity).
+
+    Its gradient is softmax(-r/T): V rises with every reward, which the sum of softmin's credits does not.
+
+    Args:
+        rewards_BS: float32; anything where there is no step. mask_BS: true where there is one; a row without any
+            gives NaN.
+
+    Example: rewards 0.9 -0.2 0.6 with T = 0.1 give -0.090174 (softmin: -0.199713).
+    """
+    # From the worst reward on, with expm1: log n - log n would round, and T may be large. V does not depend on
+    # where it is taken from, so the gradient need not go through the worst reward.
+    worst_B1 = rewards_BS.masked_fill(~mask_BS, math.inf).amin(dim=1, keepdim=True).detach()
+    scaled_BS = ((worst_B1 - rewards_BS) / temperature).masked_fill(~mask_BS, 0.0)
+    mean_B = scaled_BS.expm1().sum(dim=1) / mask_BS.sum(dim=1)
+    return worst_B1.squeeze(1) - temperature * mean_B.log1p()
+
+
+@credit_assignment("log_sum_exp")
+def _log_sum_exp(rewards_BS: Tensor, mask_BS: Tensor, settings: CreditSettings) -> Tensor:
+    """softmax(-r / T)_k * V: softmin's weights share out a value that keeps the order of the responses."""
+    # w_k (r_k + T log(n w_k)) = w_k V: each step earns its reward and what its weight is above 1 / n.
+    logits_BS = (-rewards_BS / settings.credit_temperature).masked_fill(~mask_BS, -math.inf)
+    value_B = log_sum_exp_minimum(rewards_BS, mask_BS, temperature=settings.credit_temperature)
+    return logits_BS.softmax(dim=1) * value_B[:, None]
+
+
 def find_credit_assignment(name: str) -> CreditAssignment:
     """The registered function of that name, or the one of the user's file that `FILE.py:FUNCTION` names.
 
@@ -151,7 +179,7 @@ def assign_credit(
 
     Example: rewards [0.8, -0.4] give, by softmin with T = 0.1, [4.9e-06, -0.3999975]; by min,
     [0, -0.4]; by sum, themselves; by gamma_decay with gamma = 0.5, [0.6 + 0.4, -0.4]; by mean,
-    [0.4, -0.2].
+    [0.4, -0.2]; by log_sum_exp, [-2.0e-06, -0.330684].
 
     Args:
         step_rewards_BS: rewards, in [-1, 1] for a PRM; anything where the step does not exist.

@@ -2,7 +2,8 @@
 
 Decided from the verified accuracy of each group before the PRM is asked, so that no PRM compute is
 spent on groups that are dropped (the second public version asks the PRM first). A group whose prompt
-has no known answer has no accuracy and is always kept; the published default dropped them all.
+has no label has no accuracy and is kept (the published default dropped them all), unless `keep_unlabelled` is
+off: a PRM that learns from outcomes learns nothing from it.
 """
 
 from __future__ import annotations
@@ -24,15 +25,26 @@ class CurriculumSettings:
     method: Literal["off", "remove_extreme", "interquartile", "range"] = "off"
     """remove_extreme: drop groups whose answers are all right or all wrong; interquartile: keep P25 <= accuracy < P75
     of the step's groups (both as in PURE's second version); range: keep min_accuracy <= accuracy <= max_accuracy
-    (PRIME, arXiv 2502.01456). Prompts without a known answer are always kept."""
+    (PRIME, arXiv 2502.01456). For prompts without a label see keep_unlabelled."""
     min_accuracy: Annotated[float, Bounds(low=0, high=1, remedy="PRIME uses 0.2")] = 0.2
     """Lower bound of range, inclusive."""
     max_accuracy: Annotated[float, Bounds(low=0, high=1, remedy="PRIME uses 0.8")] = 0.8
     """Upper bound of range, inclusive."""
+    drop_truncated: bool = False
+    """Drop the groups with a response that was cut off at the length limit (PRIME's filter_truncated), under every
+    method, off too."""
+    keep_unlabelled: bool = True
+    """Whether prompts without a label are sampled. Turn it off where they teach nothing: with verifiable rewards alone,
+    or with a PRM that learns from outcomes."""
     over_sampling: Annotated[float, Bounds(low=1, remedy="1 draws just what is missing")] = 1.0
     """Prompts drawn for each one that is missing; what is kept beyond the batch is thrown away."""
     max_rounds: Annotated[int, Bounds(low=1, remedy="a step needs one round of sampling")] = 10
     """Rounds of drawing and sampling in a step; a batch that is not full after them ends the run."""
+
+    @property
+    def selects(self) -> bool:
+        """Whether any group may be dropped."""
+        return self.method != "off" or self.drop_truncated or not self.keep_unlabelled
 
 
 def find_curriculum_problems(settings: CurriculumSettings) -> Iterator[str]:
@@ -44,15 +56,17 @@ def find_curriculum_problems(settings: CurriculumSettings) -> Iterator[str]:
         )
 
 
-def select_groups(accuracy_P: Tensor, settings: CurriculumSettings) -> Tensor:
+def select_groups(accuracy_P: Tensor, truncated_P: Tensor, settings: CurriculumSettings) -> Tensor:
     """True for the groups to keep.
 
     Args:
-        accuracy_P: mean verified correctness of each group, in [0, 1]; NaN where no answer is known.
+        accuracy_P: mean verified correctness of each group, in [0, 1]; NaN where its prompt has no label.
+        truncated_P: true for the groups with a response that was cut off. Those that `drop_truncated` drops still
+            count in the quantiles of interquartile.
 
-    Example (remove_extreme): `[0.0, 0.5, 1.0, nan]` gives `[False, True, False, True]`.
+    Example (remove_extreme, nothing cut off): `[0.0, 0.5, 1.0, nan]` gives `[False, True, False, True]`.
     """
-    unanswered_P = accuracy_P.isnan()
+    unlabelled_P = accuracy_P.isnan()
     if settings.method == "remove_extreme":
         keep_P = (accuracy_P > 0) & (accuracy_P < 1)
     elif settings.method == "range":
@@ -63,17 +77,21 @@ def select_groups(accuracy_P: Tensor, settings: CurriculumSettings) -> Tensor:
         keep_P = (accuracy_P >= low) & (accuracy_P < high)
     else:
         assert settings.method == "off", settings.method
-        keep_P = unanswered_P.new_ones(len(accuracy_P))
-    return keep_P | unanswered_P
+        keep_P = unlabelled_P.new_ones(len(accuracy_P))
+    keep_P = keep_P | unlabelled_P if settings.keep_unlabelled else keep_P & ~unlabelled_P
+    return keep_P & ~truncated_P if settings.drop_truncated else keep_P
 
 
-def curriculum_metrics(accuracy_P: Tensor, keep_P: Tensor, num_rounds: int) -> dict[str, float]:
-    """Metrics of one step, over all groups that were sampled for it."""
+def curriculum_metrics(
+    accuracy_P: Tensor, truncated_P: Tensor, keep_P: Tensor, num_rounds: int
+) -> dict[str, float]:
+    """Metrics of one step, over all groups that were sampled for it; `keep_P` is what `select_groups` chose of them."""
     answered_P = accuracy_P[~accuracy_P.isnan()]
     found = {
         "curriculum/rounds": float(num_rounds),
         "curriculum/groups_sampled": float(len(accuracy_P)),
         "curriculum/yield": keep_P.double().mean().item(),
+        "curriculum/truncated_group_frac": truncated_P.double().mean().item(),
     }
     if len(answered_P):
         found["curriculum/group_accuracy_sampled"] = answered_P.double().mean().item()

@@ -1,4 +1,4 @@
-"""How rewards become advantages: the settings, their bounds, and the two published sets of them.
+"""How rewards become advantages: the settings, their bounds, and the published sets of them.
 
 `AdvantageSettings` is the one place where they are declared: `PureConfig` inherits from it, so that every field is the
 flag of its name, and the functions of this package read it. Torch is not loaded here, so that a command line can be
@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pure_rlhf.algorithm.credit_assignment import CreditSettings, find_credit_assignment
 from pure_rlhf.bounds import Bounds, find_bound_problems
 
-Convention = Literal["openrlhf", "verl"]
+Convention = Literal["openrlhf", "verl", "prime"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +25,8 @@ class AdvantageSettings(CreditSettings):
     reward_mode: Literal["PRM", "VR", "PRMVR"] = "PRMVR"
     """PRM: process rewards only; VR: verifiable final-answer reward only; PRMVR: both."""
     convention: Convention = "openrlhf"
-    """Which of PURE's two public versions to follow where they differ (docs/conventions.md): sets the defaults of other
-    flags. A flag that you give wins."""
+    """Which of PURE's two public versions to follow where they differ, or PRIME (docs/conventions.md): sets the
+    defaults of other flags. A flag that you give wins."""
     advantage_estimator: Literal["rloo", "reinforce_baseline", "group_norm"] = "rloo"
     """Which responses to the same prompt one is compared with. rloo: the others (leave-one-out); reinforce_baseline:
     all of them; group_norm: all, and token returns are divided by their standard deviation too (GRPO)."""
@@ -78,6 +78,7 @@ class AdvantageSettings(CreditSettings):
 
 _CONVENTIONS: dict[str, dict[str, Any]] = {
     "openrlhf": {
+        "credit_assignment": "softmin",
         "process_reward_coef": 1.0,
         "verifiable_reward_range": "minus_one_zero",
         "verifiable_reward_baseline": "scalar",
@@ -87,11 +88,22 @@ _CONVENTIONS: dict[str, dict[str, Any]] = {
         "normalization_variance": "population",
     },
     "verl": {
+        "credit_assignment": "softmin",
         "process_reward_coef": 0.5,
         "verifiable_reward_range": "zero_one",
         "verifiable_reward_baseline": "shared",
         "reward_baseline": "return",
         "kl_baselined": True,
+        "mask_separator": False,
+        "normalization_variance": "sample",
+    },
+    "prime": {
+        "credit_assignment": "sum",
+        "process_reward_coef": 1.0,
+        "verifiable_reward_range": "zero_one",
+        "verifiable_reward_baseline": "scalar",
+        "reward_baseline": "step",
+        "kl_baselined": False,
         "mask_separator": False,
         "normalization_variance": "sample",
     },
@@ -101,8 +113,9 @@ _CONVENTIONS: dict[str, dict[str, Any]] = {
 def convention_settings(name: str) -> dict[str, Any]:
     """Returns the fields of `AdvantageSettings` that a convention sets, a fresh dictionary.
 
-    The conventions follow the two public versions of PURE: "openrlhf" and "verl". What they set of the loss and of the
-    KL estimate is `config.convention_defaults`.
+    "openrlhf" and "verl" follow the two public versions of PURE, "prime" follows PRIME (arXiv 2502.01456, equation 5):
+    leave-one-out of outcomes and of process rewards by themselves, then summed. What they set of the loss, the KL
+    penalty and the sampling is `config.convention_defaults`.
 
     Raises:
         ValueError: there is no such convention.

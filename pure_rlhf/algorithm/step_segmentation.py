@@ -109,6 +109,46 @@ def split_steps(
     )
 
 
+def token_spans(steps: StepSpans, action_mask_BA: Tensor) -> StepSpans:
+    """One span a token of the response, for rewards of tokens (PRIME). Every token is its own content.
+
+    As every token ends a span, `mask_separator` would leave no advantage: it must be off.
+
+    Args:
+        steps: of `split_steps` on the same batch.
+        action_mask_BA: true (non-zero) at the response tokens.
+
+    Example: a response at the action indices 3 to 5 gives `end_BS = [[3, 4, 5]]`, `content_tokens_BS = [[1, 1, 1]]`.
+    """
+    action_mask_BA = action_mask_BA.bool()
+    length_B = action_mask_BA.sum(dim=1)
+    mask_BS = torch.arange(int(length_B.max()), device=length_B.device) < length_B[:, None]
+    end_BS = torch.zeros(mask_BS.shape, dtype=torch.int64, device=length_B.device)
+    end_BS[mask_BS] = action_mask_BA.nonzero()[:, 1]
+    return StepSpans(
+        end_BS=end_BS,
+        mask_BS=mask_BS,
+        content_tokens_BS=mask_BS.long(),
+        truncated_B=steps.truncated_B,
+    )
+
+
+def response_spans(steps: StepSpans, action_mask_BA: Tensor) -> StepSpans:
+    """One span a response, for one reward at its last token. Arguments as `token_spans`.
+
+    Example: a response at the action indices 3 to 5 that ends in EOS gives `end_BS = [[5]]`,
+    `content_tokens_BS = [[2]]`.
+    """
+    length_B = action_mask_BA.bool().sum(dim=1)
+    end_BS = steps.end_BS.amax(dim=1, keepdim=True)
+    return StepSpans(
+        end_BS=end_BS,
+        mask_BS=torch.ones_like(end_BS, dtype=torch.bool),
+        content_tokens_BS=(length_B - (~steps.truncated_B).long())[:, None],
+        truncated_B=steps.truncated_B,
+    )
+
+
 def _is_one_of(tokens_BA: Tensor, token_ids: Sequence[int]) -> Tensor:
     """Equals torch.isin, twenty times faster with a few hundred ids: one look-up per token."""
     vocabulary_size = max([int(tokens_BA.max()), *token_ids]) + 1

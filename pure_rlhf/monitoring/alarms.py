@@ -48,6 +48,11 @@ class AlarmThresholds:
     rule_share_rise: float = 0.2
     """verifier_hole: rise of one rule's share of the accepted answers, in [0, 1], while the accuracy by all other rules
     does not rise."""
+    held_out_f1_drop: float = 0.03
+    """prm_forgets: fall of the F1 of a PRM that learns, on held-out rows, from its best, in [0, 1]."""
+    agreement_drop: float = 0.1
+    """prm_follows_policy: fall of the agreement of a PRM that learns with the verifier from its best, in [0, 1], while
+    its own loss falls; also accuracy_z standard errors."""
     kl_reference: float = 0.3
     """kl: KL to the reference in nats per token."""
     clip_ratio: float = 0.3
@@ -184,29 +189,33 @@ def _zero_step(history: Sequence[Row], t: AlarmThresholds) -> str | None:
 
 
 def _fall(
-    history: Sequence[Row], t: AlarmThresholds, drop: float
+    history: Sequence[Row],
+    t: AlarmThresholds,
+    drop: float,
+    key: str = ACCURACY,
+    name: str = "verified accuracy",
 ) -> tuple[Sequence[Row], str] | None:
-    """The window with the highest verified accuracy, and the fall from it to the last window in words.
+    """The window with the highest mean of a share, and the fall from it to the last window in words.
 
-    None where no accuracy is known, the fall is smaller than `drop`, or noise explains it.
+    None where the metric is not known, the fall is smaller than `drop`, or noise explains it.
     """
     last_rows = history[-t.window :]
-    last = _mean(last_rows, ACCURACY)
+    last = _mean(last_rows, key)
     best: tuple[float, Sequence[Row]] = (float("-inf"), [])
     for end in range(t.window, len(history) + 1):
         rows = history[end - t.window : end]
-        accuracy = _mean(rows, ACCURACY)
+        accuracy = _mean(rows, key)
         if accuracy is not None and accuracy > best[0]:
             best = (accuracy, rows)
     if last is None or best[0] - last < drop:
         return None
     squared_error = 0.0
     for rows in (best[1], last_rows):
-        values = [row[ACCURACY] for row in rows if ACCURACY in row]
+        values = [row[key] for row in rows if key in row]
         squared_error += statistics.variance(values) / len(values) if len(values) > 1 else 0.0
     if best[0] - last < t.accuracy_z * math.sqrt(squared_error):
         return None
-    return best[1], f"verified accuracy fell from {best[0]:.0%} to {last:.0%}"
+    return best[1], f"{name} fell from {best[0]:.0%} to {last:.0%}"
 
 
 def _reward_hacking(history: Sequence[Row], t: AlarmThresholds) -> str | None:
@@ -248,6 +257,30 @@ def _verifier_hole(history: Sequence[Row], t: AlarmThresholds) -> str | None:
     return None
 
 
+def _prm_forgets(history: Sequence[Row], t: AlarmThresholds) -> str | None:
+    # Measured every few steps only, so each window holds one value or a few.
+    key = "prm/held_out_f1"
+    windows = [
+        [row[key] for row in history[end - t.window : end] if key in row]
+        for end in range(t.window, len(history) + 1)
+    ]
+    means = [statistics.fmean(values) for values in windows if values]
+    if not means or not windows[-1] or max(means) - means[-1] < t.held_out_f1_drop:
+        return None
+    return f"F1 of the PRM on held-out rows fell from {max(means):.3f} to {means[-1]:.3f}"
+
+
+def _prm_follows_policy(history: Sequence[Row], t: AlarmThresholds) -> str | None:
+    name = "agreement of the PRM with the verifier"
+    fall = _fall(history, t, t.agreement_drop, "prm/outcome_accuracy", name)
+    if fall is None:
+        return None
+    then, now = _mean(fall[0], "prm/loss"), _mean(history[-t.window :], "prm/loss")
+    if then is None or now is None or now >= then:
+        return None
+    return f"{fall[1]} while its own loss fell from {then:.3f} to {now:.3f}"
+
+
 DETECTORS = (
     Detector(
         "only_thinking",
@@ -276,6 +309,13 @@ DETECTORS = (
         "verifier_hole", _verifier_hole,
         "one rule's share of the accepted answers rose by `rule_share_rise` since the first window "
         "(other than written and number), and the accuracy by all other rules did not"),
+    Detector(
+        "prm_forgets", _prm_forgets,
+        "the F1 of a PRM that learns, on held-out rows, is `held_out_f1_drop` below its best window"),
+    Detector(
+        "prm_follows_policy", _prm_follows_policy,
+        "the agreement of a PRM that learns with the verifier is `agreement_drop` and `accuracy_z` standard errors "
+        "below its best window, and its loss is below what it was there"),
     Detector(
         "kl",
         _at_least("policy/kl_reference", "kl_reference", "KL to the reference is {:.2f} nats per token"),

@@ -60,6 +60,19 @@ PANELS = (
         share=True,
     ),
     Panel(
+        "PRM that learns",
+        (
+            ("prm/pair_accuracy", "pairs in order"),
+            ("prm/outcome_accuracy", "agrees with the verifier"),
+            ("prm/positive_reward_frac", "positive rewards"),
+            ("prm/held_out_f1", "F1 on held-out rows"),
+        ),
+        (("prm/loss", "its loss"), ("prm/drift", "drift")),
+        left_unit="share",
+        right_unit="nats",
+        share=True,
+    ),
+    Panel(
         "Groups",
         (
             ("reward/no_signal_group_frac", "prompts without signal"),
@@ -75,6 +88,7 @@ PANELS = (
             ("curriculum/yield", "prompts kept"),
             ("curriculum/group_accuracy_sampled", "accuracy before"),
             ("curriculum/group_pass_frac_sampled", "with a correct answer before"),
+            ("curriculum/truncated_group_frac", "with an answer cut off"),
         ),
         (("curriculum/groups_sampled", "prompts sampled"), ("curriculum/rounds", "rounds")),
         left_unit="share",

@@ -48,7 +48,7 @@ class PureSamplesGenerator(SamplesGenerator):
     Args (besides upstream's):
         max_steps: rollouts after which the data counts as exhausted.
         gpus: asked for the engines' turn before they are sent anything.
-        verifier: grades the answers that `--curriculum.method` chooses by.
+        verifier: grades the answers that a curriculum chooses by.
     After each rollout under a curriculum, `metrics` holds what it did. `unfilled` says why a batch could not be
     filled, which ends the run; it is None until then.
     """
@@ -73,7 +73,7 @@ class PureSamplesGenerator(SamplesGenerator):
         """One rollout; `([], None, 0, True)` when the run is over. An incomplete last batch is dropped."""
         if self.steps_left <= 0:
             return [], None, 0, True
-        if self.curriculum.method != "off":
+        if self.curriculum.selects:
             return self._generate_chosen()
         samples, rate, consumed, exhausted = super().generate_samples(**generate_kwargs)
         if len(samples) < self.args.rollout.batch_size * self.args.rollout.n_samples_per_prompt:
@@ -95,8 +95,11 @@ class PureSamplesGenerator(SamplesGenerator):
                 )
             accuracies += self._grade(groups[len(accuracies) :])
             accuracy_P = torch.tensor(accuracies)
-            keep_P = select_groups(accuracy_P, self.curriculum)
-            self.metrics = curriculum_metrics(accuracy_P, keep_P, num_rounds)
+            truncated_P = torch.tensor(
+                [any(bool(answer.truncated.any()) for answer in group) for group in groups]
+            )
+            keep_P = select_groups(accuracy_P, truncated_P, self.curriculum)
+            self.metrics = curriculum_metrics(accuracy_P, truncated_P, keep_P, num_rounds)
             num_kept = int(keep_P.sum())
             if num_kept >= size:
                 chosen = keep_P.nonzero().flatten()[:size].tolist()
@@ -105,11 +108,16 @@ class PureSamplesGenerator(SamplesGenerator):
                 return samples, None, len(groups), self.steps_left == 0
         self.steps_left = 0
         accuracy = self.metrics.get("curriculum/group_accuracy_sampled", 0.0)
+        cut_off = self.metrics["curriculum/truncated_group_frac"]
+        truncation = (
+            f"{cut_off:.0%} of the prompts have an answer that was cut off (--curriculum.drop_truncated; a larger "
+            f"--rollout.max_new_tokens cuts off fewer), "
+        ) * self.curriculum.drop_truncated
         self.unfilled = (
             f"--curriculum.method {self.curriculum.method} kept {num_kept} of {len(groups)} prompts in "
             f"--curriculum.max_rounds {self.curriculum.max_rounds} rounds, and --rollout.batch_size {size} are needed; "
-            f"{accuracy:.0%} of their answers are right: use prompts of another difficulty, wider bounds, more answers "
-            f"a prompt, or a larger --curriculum.over_sampling"
+            f"{truncation}{accuracy:.0%} of their answers are right: use prompts of another difficulty, wider bounds, "
+            f"more answers a prompt, or a larger --curriculum.over_sampling"
         )
         return [], None, len(groups), True
 
@@ -117,7 +125,11 @@ class PureSamplesGenerator(SamplesGenerator):
         prompts: list[PromptRecord] = []
         while len(prompts) < count:
             try:
-                prompts += next(self._rows)[1]
+                prompts += [
+                    prompt
+                    for prompt in next(self._rows)[1]
+                    if self.curriculum.keep_unlabelled or prompt.label is not None
+                ]
             except StopIteration:
                 self._rows = iter(self.prompts_dataloader)
         return prompts[:count]

@@ -73,7 +73,7 @@ def test_the_test_world_has_no_problem(world: RandomWorld, tmp_path: Path) -> No
         (
             {"credit_assignment": "max"},
             "--credit_assignment max",
-            "must be one of softmin, min, sum, gamma_decay, mean, or FILE.py:FUNCTION",
+            "must be one of softmin, min, sum, gamma_decay, mean, log_sum_exp, or FILE.py:FUNCTION",
         ),
         ({"credit_assignment": "no.py:f"}, "--credit_assignment", "there is no file /"),
         ({"step_separator": "Q\n\n\nQ"}, "--step_separator 'Q", "tokens of this tokenizer does"),
@@ -93,6 +93,11 @@ def test_the_test_world_has_no_problem(world: RandomWorld, tmp_path: Path) -> No
             {"curriculum__min_accuracy": 0.8, "curriculum__max_accuracy": 0.2},
             "--curriculum.min_accuracy 0.8: must be at most --curriculum.max_accuracy 0.2",
             "PRIME uses 0.2 and 0.8",
+        ),
+        (
+            {"rollout__batch_size": 40, "curriculum__no_keep_unlabelled": ""},
+            "--curriculum.no_keep_unlabelled",
+            "has only 32 problems with an answer",
         ),
         ({"alarm__limits": "reward/acuracy<0.1"}, "--alarm.limits", "did you mean"),
         (

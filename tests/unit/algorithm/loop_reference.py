@@ -103,6 +103,10 @@ def credit_of(settings: AdvantageSettings, rewards: list[float]) -> list[float]:
         return [r / count for r in rewards]
     if settings.credit_assignment == "sum":
         return list(rewards)
+    if settings.credit_assignment == "log_sum_exp":
+        scaled = [math.exp(-r / settings.credit_temperature) for r in rewards]
+        value = -settings.credit_temperature * math.log(sum(scaled) / count)
+        return [x / sum(scaled) * value for x in scaled]
     assert settings.credit_assignment == "gamma_decay"
     gamma = settings.credit_gamma
     returns = [

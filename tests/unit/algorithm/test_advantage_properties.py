@@ -79,6 +79,7 @@ SETTINGS = {
         advantage_estimator="reinforce_baseline", process_reward_coef=0.3
     ),
     "reinforce return": settings_with("verl", advantage_estimator="reinforce_baseline"),
+    "log sum exp": settings_with(credit_assignment="log_sum_exp"),
     "gamma decay": settings_with(credit_assignment="gamma_decay", credit_gamma=0.9),
     "group norm": settings_with(advantage_estimator="group_norm", reward_baseline="none"),
     "group norm verl": settings_with(

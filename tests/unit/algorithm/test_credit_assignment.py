@@ -73,6 +73,49 @@ def test_the_other_methods() -> None:
     assert credit(rewards, "gamma_decay", gamma=1.0) == pytest.approx(rewards)
 
 
+def test_credits_of_log_sum_exp_share_out_its_value() -> None:
+    # T = 1 / ln 3: the weights of 0.5 and -0.5 are 1 : 3, and V = -T ln((3^-0.5 + 3^0.5) / 2)
+    # = -T ln(2 / 3^0.5) = 0.5 - T ln 2 = 0.5 - 0.630930
+    assert credit([0.5, -0.5], "log_sum_exp", temperature=0.9102392266) == pytest.approx(
+        [-0.130930 / 4, -0.130930 * 3 / 4], abs=1e-6
+    )
+    assert sum(credit([0.9, -0.2, 0.6], "log_sum_exp")) == pytest.approx(-0.090174, abs=1e-6)
+
+
+def test_the_value_of_log_sum_exp_rises_with_every_reward_and_that_of_softmin_does_not() -> None:
+    rewards, mask = random_batch()
+    for step in range(3):
+        better = rewards.clone()
+        better[:, step] += 0.1
+        values = [
+            assign_credit(r, mask, settings_of("log_sum_exp", temperature=0.3)).sum(1)
+            for r in (rewards, better)
+        ]
+        assert (values[1] > values[0])[mask[:, step]].all()
+    assert sum(credit([1.0, 0.0], "softmin")) < sum(credit([0.9, 0.0], "softmin"))
+    assert sum(credit([1.0, 0.0], "log_sum_exp")) > sum(credit([0.9, 0.0], "log_sum_exp"))
+
+
+def test_log_sum_exp_goes_from_min_to_mean() -> None:
+    rewards, mask = random_batch()
+    totals = {
+        (method, temperature): assign_credit(
+            rewards, mask, settings_of(method, temperature=temperature)
+        ).sum(1)
+        for method, temperature in (
+            ("min", 1.0),
+            ("mean", 1.0),
+            ("log_sum_exp", 1e-5),
+            ("log_sum_exp", 1e6),
+            ("log_sum_exp", 1e30),
+        )
+    }
+    lowest, mean = totals["min", 1.0], totals["mean", 1.0]
+    torch.testing.assert_close(totals["log_sum_exp", 1e-5], lowest, atol=1e-4, rtol=0)
+    torch.testing.assert_close(totals["log_sum_exp", 1e6], mean)
+    torch.testing.assert_close(totals["log_sum_exp", 1e30], mean)
+
+
 def test_suffix_sums_of_min_are_the_returns_of_the_paper() -> None:
     rewards, mask = random_batch()
     credits = assign_credit(rewards, mask, settings_of("min"))
@@ -136,12 +179,19 @@ def test_one_step_is_worth_its_reward(method: str) -> None:
 @pytest.mark.parametrize(
     ("method", "expected_sum"),
     # 200 equal rewards r = -0.25. gamma_decay: r (1 - 0.5^200) / (1 - 0.5) = 2 r.
-    [("softmin", -0.25), ("min", -0.25), ("mean", -0.25), ("sum", -50), ("gamma_decay", -0.5)],
+    [
+        ("softmin", -0.25),
+        ("min", -0.25),
+        ("mean", -0.25),
+        ("sum", -50),
+        ("gamma_decay", -0.5),
+        ("log_sum_exp", -0.25),
+    ],
 )
 def test_two_hundred_equal_steps(method: str, expected_sum: float) -> None:
     credits = credit([-0.25] * 200, method, gamma=0.5)
     assert sum(credits) == pytest.approx(expected_sum, rel=1e-4)
-    if method in ("softmin", "mean"):
+    if method in ("softmin", "mean", "log_sum_exp"):
         assert credits == pytest.approx([-0.25 / 200] * 200)
 
 
@@ -169,7 +219,9 @@ def test_a_reward_that_is_not_finite_is_refused_with_its_answer(bad: float) -> N
 
 def test_an_unknown_method_falls_through_to_none_of_the_others() -> None:
     rewards, mask = random_batch()
-    with pytest.raises(ValueError, match="must be one of softmin, min, sum, gamma_decay, mean, or"):
+    with pytest.raises(
+        ValueError, match="must be one of softmin, min, sum, gamma_decay, mean, log_sum_exp, or"
+    ):
         assign_credit(rewards, mask, settings_of("max"))
 
 

@@ -50,13 +50,38 @@ def test_the_second_version_also_has_another_loss_and_another_estimate_of_the_kl
     assert convention_defaults("openrlhf", "group_norm").reward_baseline == "none"
 
 
+def test_prime_has_leave_one_out_of_both_rewards_by_themselves() -> None:
+    prime, verl = convention_settings("prime"), convention_settings("verl")
+    assert prime == {
+        "convention": "prime",
+        "credit_assignment": "sum",
+        "process_reward_coef": 1.0,
+        "verifiable_reward_range": "zero_one",
+        "verifiable_reward_baseline": "scalar",
+        "reward_baseline": "step",
+        "kl_baselined": False,
+        "mask_separator": False,
+        "normalization_variance": "sample",
+    }
+    assert prime.keys() == verl.keys()
+    defaults = convention_defaults("prime")
+    assert (defaults.normalize, defaults.advantage_estimator) == (True, "rloo")
+    assert (defaults.algo.kl.init_coef, defaults.rollout.temperature) == (0.0, 1.0)
+    assert not defaults.uses_reference
+    # what PRIME and PURE's recipe share
+    assert (defaults.actor.loss_agg_mode, defaults.actor.eps_clip) == ("seq-mean-token-mean", 0.2)
+    assert (defaults.actor.adam.lr, defaults.actor.max_norm) == (5e-7, 1.0)
+    others = [convention_defaults(name) for name in ("openrlhf", "verl")]
+    assert {(c.algo.kl.init_coef, c.rollout.temperature) for c in others} == {(0.001, 0.5)}
+
+
 def test_defaults_are_the_openrlhf_convention() -> None:
     defaults = dataclasses.asdict(AdvantageSettings())
     assert convention_settings("openrlhf").items() <= defaults.items()
 
 
 def test_conventions_are_valid_and_fresh() -> None:
-    for name in ("openrlhf", "verl"):
+    for name in ("openrlhf", "verl", "prime"):
         found = convention_settings(name)
         assert problems_of(**found) == []
         found["mask_separator"] = "changed"
@@ -64,7 +89,7 @@ def test_conventions_are_valid_and_fresh() -> None:
 
 
 def test_unknown_convention_is_refused() -> None:
-    with pytest.raises(ValueError, match="--convention trl: must be one of openrlhf, verl"):
+    with pytest.raises(ValueError, match="--convention trl: must be one of openrlhf, verl, prime"):
         convention_settings("trl")
 
 
@@ -93,7 +118,8 @@ def test_unknown_convention_is_refused() -> None:
         ({"credit_gamma": 2.0}, "--credit_gamma 2.0: must be in (0, 1]; 1 makes gamma_decay"),
         (
             {"credit_assignment": "product"},
-            "--credit_assignment product: must be one of softmin, min, sum, gamma_decay, mean, or FILE.py:FUNCTION",
+            "--credit_assignment product: must be one of softmin, min, sum, gamma_decay, mean, log_sum_exp, or "
+            "FILE.py:FUNCTION",
         ),
         ({"credit_assignment": "/no/file.py:f"}, "there is no file /no/file.py"),
         ({"process_reward_coef": float("nan")}, "--process_reward_coef nan: must be finite"),

@@ -27,6 +27,9 @@ HEALTHY = {
     "reward/accepted_by_words": 0.1,
     "reward/accepted_by_expression": 0.1,
     "reward/process_return": 0.1,
+    "prm/held_out_f1": 0.9,
+    "prm/outcome_accuracy": 0.75,
+    "prm/loss": 0.6,
     "policy/kl_reference": 0.01,
     "policy/clip_ratio": 0.02,
 }
@@ -42,6 +45,8 @@ COLLAPSED = {
         "reward/accepted_by_written": 0.4,
         "reward/verifiable_accuracy": 0.65,
     },
+    "prm_forgets": {"prm/held_out_f1": 0.8},
+    "prm_follows_policy": {"prm/outcome_accuracy": 0.55, "prm/loss": 0.3},
     "kl": {"policy/kl_reference": 2.0},
     "ratio": {"policy/clip_ratio": 0.6},
 }
@@ -97,6 +102,42 @@ def test_a_rule_that_takes_more_of_a_growing_accuracy_is_no_hole() -> None:
 def test_accuracy_that_falls_with_the_return_is_no_hacking() -> None:
     worse = {"reward/verifiable_accuracy": 0.4, "reward/process_return": -0.5}
     assert raised(history(10, worse, 10)) == []
+
+
+def test_a_prm_that_forgets_is_seen_where_it_is_measured_every_few_steps() -> None:
+    """Measured at steps 1, 4, 7, ... with a window of 3: each window holds one value."""
+    values = [0.90, 0.91, 0.90, 0.89, 0.87, 0.87, 0.80]
+    rows = [
+        {"step": 3 * n + place + 1, **({"prm/held_out_f1": value} if place == 0 else {})}
+        for n, value in enumerate(values)
+        for place in range(3)
+    ]
+    assert raised(rows) == [("prm_forgets", 13)]  # 0.87 is 0.04 below the best; 0.89 is 0.02 below
+
+
+def test_a_prm_that_stops_being_measured_raises_nothing() -> None:
+    rows = history(6, {"prm/held_out_f1": 0.88}, 6)
+    for row in rows[8:]:
+        del row["prm/held_out_f1"]
+    assert raised(rows) == []
+
+
+def test_a_prm_whose_loss_rises_with_its_mistakes_does_not_follow_the_policy() -> None:
+    """It meets new responses and says so: the next update will learn from them."""
+    harder = {"prm/outcome_accuracy": 0.55, "prm/loss": 0.9}
+    assert raised(history(10, harder, 10)) == []
+    better = {"prm/outcome_accuracy": 0.95, "prm/loss": 0.2}
+    assert raised(history(10, better, 10)) == []
+
+
+def test_noise_of_few_labels_is_no_following() -> None:
+    """Steps of a dozen labels scatter: 0.8 to 0.53 on average is 1.4 standard errors."""
+    agreement = [1.0, 0.6, 0.8, 0.3, 0.8, 0.5]
+    rows = [
+        HEALTHY | {"prm/outcome_accuracy": a, "prm/loss": 0.6 if n < 3 else 0.5}
+        for n, a in enumerate(agreement)
+    ]
+    assert raised([{"step": n, **row} for n, row in enumerate(rows, start=1)]) == []
 
 
 def test_short_answers_in_one_step_are_no_giant_step() -> None:

@@ -186,7 +186,8 @@ def test_curves_without_data_are_named(run_dir: Path) -> None:
     write_lines(run_dir / "metrics.jsonl", [{"step": 1, "reward/verifiable_accuracy": 0.5}])
     body = visible(write_report(run_dir).read_text())
     assert body.count("<h3>Accuracy</h3>") == 1 and "<h3>Divergence</h3>" not in body
-    assert "Without data in this run: Process reward, PRM against verifier, Groups," in body
+    without = "Process reward, PRM against verifier, PRM that learns, Groups,"
+    assert f"Without data in this run: {without}" in body
     assert "Accuracy of the groups, Time per phase.</p>" in body
 
 

@@ -104,7 +104,7 @@ def test_a_long_prompt_leaves_less_room_for_the_answer(
 
 
 class ScriptedEngine:
-    """Answers prompt n with the final answers that the script holds for it: "n" is right."""
+    """Answers prompt n with the final answers that the script holds for it: "n" is right, "n..." was cut off."""
 
     def __init__(self, script: dict[int, list[str]]) -> None:
         self.script, self.asked = script, []
@@ -113,7 +113,12 @@ class ScriptedEngine:
     def _remote(self, index: int, token_ids: list[int], **kwargs: Any) -> list[Completion]:
         self.asked.append(index)
         return [
-            Completion(index, [int(answer)], log_probs=[-1.0], truncated=False)
+            Completion(
+                index,
+                [int(answer.rstrip("."))],
+                log_probs=[-1.0],
+                truncated=answer.endswith("..."),
+            )
             for answer in self.script[index]
         ]
 
@@ -129,7 +134,7 @@ def curriculum_generator(
     script: dict[int, list[str]], monkeypatch: pytest.MonkeyPatch, **settings: Any
 ) -> tuple[PureSamplesGenerator, ScriptedEngine]:
     config = PureConfig(
-        curriculum=CurriculumSettings(method="remove_extreme", **settings),
+        curriculum=CurriculumSettings(**({"method": "remove_extreme"} | settings)),
         rollout=RolloutConfig(batch_size=2, n_samples_per_prompt=2),
     )
     engine = ScriptedEngine(script)
@@ -181,3 +186,28 @@ def test_over_sampling_saves_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     generator, engine = curriculum_generator(script, monkeypatch, over_sampling=2.0)
     generator.generate_samples()
     assert engine.asked == [0, 1, 2, 3] and generator.metrics["curriculum/rounds"] == 1
+
+
+def test_prompts_with_an_answer_that_was_cut_off_are_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script = {0: ["5", "5"], 1: ["1", "9..."], 2: ["2...", "2..."], 3: ["3", "9"]}
+    generator, _ = curriculum_generator(script, monkeypatch, method="off", drop_truncated=True)
+    samples, *_ = generator.generate_samples()
+    assert [sample.prompts[0] for sample in samples] == ["<q0>", "<q0>", "<q3>", "<q3>"]
+    assert generator.metrics["curriculum/truncated_group_frac"] == 0.5
+    assert generator.metrics["curriculum/yield"] == 0.5
+    generator.prompts_dataloader = [collate_prompts([prompts(3)[2]])]
+    assert generator.generate_samples()[0] == []
+    assert "100% of the prompts have an answer that was cut off" in str(generator.unfilled)
+    assert "--rollout.max_new_tokens" in str(generator.unfilled)
+
+
+def test_prompts_without_a_label_are_not_even_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = {0: ["5", "5"], 1: ["1", "9"], 2: ["9", "9"]}  # prompt 0 has no label
+    generator, engine = curriculum_generator(
+        script, monkeypatch, method="off", keep_unlabelled=False
+    )
+    samples, *_ = generator.generate_samples()
+    assert engine.asked == [1, 2]
+    assert torch.cat([sample.scores for sample in samples]).tolist() == [1, 0, 0, 0]
