@@ -70,7 +70,9 @@ def check(setting: Setting, placement: Placement) -> dict[str, Any]:
     run = setting.folder / f"run_{placement}"
     command = [sys.executable, "-m", "pure_rlhf.cli.train_pure", *flags(setting, placement, run)]
     print(" ".join(command), flush=True)
-    subprocess.run(command, env=os.environ | environment(setting, placement), check=True)
+    done = subprocess.run(command, env=os.environ | environment(setting, placement))
+    if done.returncode:
+        raise RunFailed(f"train_pure ended with exit code {done.returncode}; its log says why")
     lines = (run / "metrics.jsonl").read_text().splitlines()
     return judge([json.loads(line) for line in lines])
 
