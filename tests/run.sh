@@ -5,8 +5,23 @@
 #
 #   bash tests/run.sh                      all but the slow ones
 #   bash tests/run.sh --slow               the slow ones (the whole main job)
+#   bash tests/run.sh --gpu                on a host with GPUs: the proof on them (tests/gpu), ten minutes at most, written
+#                                          to docs/gpu_report.md; without a GPU nothing is installed or run: exit code 3
 #   bash tests/run.sh tests/unit -k name   any arguments of pytest
 set -euo pipefail
+if [ "${1:-}" = --gpu ]; then
+    shift
+    export PURE_HOST=gpu PURE_DEV=1
+    . "$(dirname "${BASH_SOURCE[0]}")/../examples/scripts/environment.sh"
+    cd "$root"
+    if [ "$num_gpus" = 0 ]; then
+        echo "There is no GPU here (nvidia-smi, CUDA_VISIBLE_DEVICES): nothing was installed, nothing was run." >&2
+        exit 3
+    fi
+    export PURE_VENV=$venv
+    bash examples/scripts/setup.sh
+    exec "$python" -m tests.gpu "$@"
+fi
 export PURE_HOST=cpu PURE_DEV=1
 . "$(dirname "${BASH_SOURCE[0]}")/../examples/scripts/environment.sh"
 cd "$root"

@@ -75,6 +75,8 @@ def test_flags_in_readme_and_docs_exist() -> None:
     # of ray, tests/run.sh, compare_credit_assignment.sh, tests.adversarial, wandb_workspace, and of the published code
     others = {"help", "head", "address", "num-gpus", "working-dir", "slow", "quick", "processes"}
     others |= {"disable_weighted_reward"}
+    # of tests/run.sh and tests.gpu, docker, sbatch
+    others |= {"gpu", "device", "report", "only", "gpus", "shm-size", "nodes", "gpus-per-node"}
     others |= set(inspect.signature(wandb_workspace.main).parameters)
     for settings in (EvaluationSettings, PrmEvaluationSettings, PrmTrainingSettings):
         others |= {field.name for field in fields(settings)}
