@@ -85,7 +85,11 @@ def environment() -> dict[str, str]:
     and to leave memory to the others.
     """
     if not is_cpu_host():
-        return {"PURE_HOST": "gpu"}
+        # FlashInfer's sampler, which vLLM takes for unprocessed log-probabilities, is compiled by nvcc at its first use
+        return {
+            "PURE_HOST": "gpu",
+            "VLLM_USE_FLASHINFER_SAMPLER": os.environ.get("VLLM_USE_FLASHINFER_SAMPLER", "0"),
+        }
     defaults = {
         "PURE_HOST": "cpu",
         "OMP_NUM_THREADS": "1",

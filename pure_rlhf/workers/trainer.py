@@ -80,6 +80,8 @@ class PureTrainer(undecorated(PPOTrainer)):
         tokenizer = get_tokenizer(config.actor.model_name_or_path, None, "left", strategy)
         self.config = config
         self.num_dropped = inputs.train_prompts.num_dropped
+        # upstream seeds the processes that train, and the order of the prompts is drawn in this one
+        strategy.set_seed(config.train.seed)
         self.prompts_dataloader = strategy.setup_dataloader(
             inputs.train_prompts.records, 1, False, True, collate_prompts
         )

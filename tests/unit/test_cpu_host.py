@@ -40,6 +40,16 @@ def test_values_of_the_user_win(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cpu_host.environment()["VLLM_CPU_KVCACHE_SPACE"] == "1"
 
 
+def test_a_gpu_host_compiles_no_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PURE_HOST", "gpu")
+    assert cpu_host.environment() == {"PURE_HOST": "gpu", "VLLM_USE_FLASHINFER_SAMPLER": "0"}
+    assert cpu_host.engine_arguments() == {} and cpu_host.device() == "cuda"
+    monkeypatch.setenv("VLLM_USE_FLASHINFER_SAMPLER", "1")
+    assert cpu_host.environment()["VLLM_USE_FLASHINFER_SAMPLER"] == "1"
+    monkeypatch.setenv("PURE_HOST", "cpu")
+    assert cpu_host.engine_arguments()["enforce_eager"] and cpu_host.device() == "cpu"
+
+
 def test_attention_is_flash_attns_where_it_loads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cpu_host.attention_implementation("auto") == "sdpa"
     assert cpu_host.attention_implementation("eager") == "eager"
