@@ -30,7 +30,7 @@ def visible_gpus() -> int:
     """GPUs of this host that CUDA would show, by the driver's tool and CUDA_VISIBLE_DEVICES; 0 without a driver."""
     if os.environ.get("PURE_HOST") == "cpu":
         return 0
-    there = sum(line.startswith("GPU ") for line in _nvidia_smi("-L"))
+    there = sum(line.startswith("GPU ") for line in nvidia_smi("-L"))
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is None:
         return there
@@ -45,11 +45,11 @@ def visible_gpus() -> int:
 
 def driver_version() -> str:
     """Of the NVIDIA driver, such as "580.95.05"; "" without one."""
-    lines = _nvidia_smi("--query-gpu=driver_version", "--format=csv,noheader")
+    lines = nvidia_smi("--query-gpu=driver_version", "--format=csv,noheader")
     return lines[0].strip() if lines else ""
 
 
-def _nvidia_smi(*arguments: str) -> list[str]:
+def nvidia_smi(*arguments: str) -> list[str]:
     """What the driver's tool prints; nothing where there is none, or where it fails."""
     try:
         done = subprocess.run(
@@ -81,10 +81,16 @@ def split(
 
 
 def default_split(
-    *, training: int | None = None, gpus_per_engine: int = 1, prm_engines: int = 0
+    *,
+    training: int | None = None,
+    gpus_per_engine: int = 1,
+    prm_engines: int = 0,
+    num_gpus: int | None = None,
 ) -> Split:
-    """The split of this host, see `split`; the published one for a Ray cluster, whose size is not known yet."""
-    num_gpus = 0 if os.environ.get("RAY_ADDRESS") else visible_gpus()
+    """The split of this host, or of `num_gpus` GPUs, see `split`; the published one for a Ray cluster, whose size is
+    not known yet."""
+    if num_gpus is None:
+        num_gpus = 0 if os.environ.get("RAY_ADDRESS") else visible_gpus()
     if num_gpus:
         return split(
             num_gpus, training=training, gpus_per_engine=gpus_per_engine, prm_engines=prm_engines

@@ -68,13 +68,14 @@ def test_flags_in_readme_and_docs_exist() -> None:
     from evaluation.evaluate import EvaluationSettings
     from evaluation.evaluate_prm import PrmEvaluationSettings
     from prm_training.settings import PrmTrainingSettings
-    from pure_rlhf.cli import wandb_workspace
+    from pure_rlhf.cli import doctor, wandb_workspace
     from pure_rlhf.cli.train_pure import _flag_names
 
     names = set(_flag_names(PureConfig()))
     # of ray, tests/run.sh, compare_credit_assignment.sh, tests.adversarial, wandb_workspace, and of the published code
     others = {"help", "head", "address", "num-gpus", "working-dir", "slow", "quick", "processes"}
     others |= {"disable_weighted_reward"}
+    others |= {flag.removeprefix("--") for flag in doctor.OWN_FLAGS}
     others |= set(inspect.signature(wandb_workspace.main).parameters)
     for settings in (EvaluationSettings, PrmEvaluationSettings, PrmTrainingSettings):
         others |= {field.name for field in fields(settings)}

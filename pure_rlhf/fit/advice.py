@@ -1,0 +1,207 @@
+"""What would make a run fit, the cheapest first; every advice was tried against the estimate, none is a guess."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import combinations
+
+from pure_rlhf.config import PureConfig, with_split
+from pure_rlhf.fit.estimate import Models, Placement, longest_row
+from pure_rlhf.fit.host import Host
+from pure_rlhf.fit.shapes import KNOWN_MODELS
+from pure_rlhf.fit.verdict import Assessment, Verdict, assess
+from pure_rlhf.placement import Split
+
+UNBUILT = frozenset({"shared", "lora"})
+"""Steps that this version cannot do yet: nobody is told to use a flag that is refused."""
+LORA_RANK = 32
+SMALL_SHARE = 0.7
+SMALLER_MODELS = ("Qwen/Qwen2.5-Math-1.5B", "Qwen/Qwen2.5-0.5B")
+MOST_ADVICE = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Settings that might fit, and the flags that lead to them."""
+
+    config: PureConfig
+    models: Models
+    placement: Placement
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advice:
+    flags: tuple[str, ...]
+    assessment: Assessment
+
+    def sentence(self) -> str:
+        """The flags, and how full the fullest GPU is then."""
+        fullest = self.assessment.fullest
+        then = "" if fullest is None else f" ({fullest.sentence()})"
+        close = "" if self.assessment.verdict == "fits" else ", close"
+        return f"{' '.join(self.flags)}{then}{close}"
+
+
+Step = Callable[[Plan, Host], Plan | None]
+
+
+def find_advice(plan: Plan, host: Host, *, unbuilt: frozenset[str] = UNBUILT) -> list[Advice]:
+    """Up to three ways to fit, each with another most costly step, the cheapest first; none where nothing helps.
+
+    All combinations of STEPS are tried in the order of their most costly step, and then of their number. Those that are
+    only close are named where none fits.
+    """
+    names = [name for name in STEPS if name not in unbuilt]
+    verdicts: tuple[Verdict, ...] = ("fits", "close")
+    for wanted in verdicts:
+        found: list[Advice] = []
+        for last in range(len(names)):
+            advice = _cheapest_with(names[: last + 1], plan, host, wanted)
+            # what fits without this step is no better with it
+            if advice and not any(set(known.flags) <= set(advice.flags) for known in found):
+                found.append(advice)
+        if found:
+            return found[:MOST_ADVICE]
+    return []
+
+
+def _cheapest_with(names: list[str], plan: Plan, host: Host, wanted: Verdict) -> Advice | None:
+    """The smallest combination of the steps that has the last of them and this verdict."""
+    for size in range(len(names)):
+        for chosen in combinations(names[:-1], size):
+            changed: Plan | None = plan
+            for name in (*chosen, names[-1]):
+                changed = STEPS[name](changed, host) if changed else None
+            if changed is None:
+                continue
+            assessment = assess(
+                changed.config, changed.models, host, placement=changed.placement, disk_free=None
+            )
+            if assessment.verdict == wanted:
+                return Advice(flags=changed.flags, assessment=assessment)
+    return None
+
+
+def _with(plan: Plan, config: PureConfig, *flags: str) -> Plan:
+    return dataclasses.replace(plan, config=config, flags=(*plan.flags, *flags))
+
+
+def _offload(plan: Plan, host: Host) -> Plan | None:
+    c = plan.config
+    if c.ds.adam_offload:
+        return None
+    ds = dataclasses.replace(c.ds, adam_offload=True)
+    return _with(plan, dataclasses.replace(c, ds=ds), "--ds.adam_offload")
+
+
+def _share(plan: Plan, host: Host) -> Plan | None:
+    """Every GPU trains and generates; as many as a power of two, which divides the batches."""
+    c = plan.config
+    there = len(host.gpus) - c.prm_gpus
+    if plan.placement == "shared" or there < c.vllm.tensor_parallel_size:
+        return None
+    used = 2 ** (there.bit_length() - 1)
+    config = with_split(c, Split(used, used // c.vllm.tensor_parallel_size, c.prm_gpus))
+    changed = _with(plan, config, "--placement shared")
+    return dataclasses.replace(changed, placement="shared")
+
+
+def _small_update(plan: Plan, host: Host) -> Plan | None:
+    c = plan.config
+    if c.train.micro_batch_size == 1 or c.train.dynamic_batch_enable:
+        return None
+    train = dataclasses.replace(c.train, micro_batch_size=1)
+    return _with(plan, dataclasses.replace(c, train=train), "--train.micro_batch_size 1")
+
+
+def _small_forward(plan: Plan, host: Host) -> Plan | None:
+    c = plan.config
+    if c.rollout.micro_batch_size == 1 or c.train.dynamic_batch_enable:
+        return None
+    rollout = dataclasses.replace(c.rollout, micro_batch_size=1)
+    return _with(plan, dataclasses.replace(c, rollout=rollout), "--rollout.micro_batch_size 1")
+
+
+def _small_scoring(plan: Plan, host: Host) -> Plan | None:
+    c, row = plan.config, longest_row(plan.config)
+    if plan.models.prm is None or c.reward.max_tokens_per_batch <= row:
+        return None
+    reward = dataclasses.replace(c.reward, max_tokens_per_batch=row)
+    return _with(
+        plan, dataclasses.replace(c, reward=reward), f"--reward.max_tokens_per_batch {row}"
+    )
+
+
+def _checkpoint(plan: Plan, host: Host) -> Plan | None:
+    c = plan.config
+    if c.actor.gradient_checkpointing_enable:
+        return None
+    actor = dataclasses.replace(c.actor, gradient_checkpointing_enable=True)
+    return _with(plan, dataclasses.replace(c, actor=actor), "--actor.gradient_checkpointing_enable")
+
+
+def _divide_engines(plan: Plan, host: Host) -> Plan | None:
+    """Half as many engines, each on twice as many GPUs."""
+    c = plan.config
+    heads, ways = plan.models.policy.num_heads, 2 * c.vllm.tensor_parallel_size
+    if c.vllm.num_engines % 2 or heads % ways:
+        return None
+    vllm = dataclasses.replace(
+        c.vllm, num_engines=c.vllm.num_engines // 2, tensor_parallel_size=ways
+    )
+    flags = f"--vllm.num_engines {vllm.num_engines} --vllm.tensor_parallel_size {ways}"
+    return _with(plan, dataclasses.replace(c, vllm=vllm), flags)
+
+
+def _smaller_share(plan: Plan, host: Host) -> Plan | None:
+    """An engine that shares its GPU leaves more of it."""
+    c = plan.config
+    if plan.placement != "shared" or c.vllm.gpu_memory_utilization <= SMALL_SHARE:
+        return None
+    vllm = dataclasses.replace(c.vllm, gpu_memory_utilization=SMALL_SHARE)
+    flags = f"--vllm.gpu_memory_utilization {SMALL_SHARE}"
+    return _with(plan, dataclasses.replace(c, vllm=vllm), flags)
+
+
+def _adapt(plan: Plan, host: Host) -> Plan | None:
+    c = plan.config
+    if c.ds.lora.rank:
+        return None
+    lora = dataclasses.replace(c.ds.lora, rank=LORA_RANK)
+    ds = dataclasses.replace(c.ds, lora=lora)
+    return _with(plan, dataclasses.replace(c, ds=ds), f"--ds.lora.rank {LORA_RANK}")
+
+
+def _smaller(name: str) -> Step:
+    def step(plan: Plan, host: Host) -> Plan | None:
+        shape = KNOWN_MODELS[name]
+        already = any("--actor.model_name_or_path" in flag for flag in plan.flags)
+        if already or shape.num_parameters >= plan.models.policy.num_parameters:
+            return None
+        actor = dataclasses.replace(plan.config.actor, model_name_or_path=name)
+        changed = _with(
+            plan,
+            dataclasses.replace(plan.config, actor=actor),
+            f"--actor.model_name_or_path {name}",
+        )
+        return dataclasses.replace(changed, models=dataclasses.replace(plan.models, policy=shape))
+
+    return step
+
+
+# In the order of cost: host memory, time, another algorithm, another model.
+STEPS: dict[str, Step] = {
+    "offload": _offload,
+    "shared": _share,
+    "small update": _small_update,
+    "small forward": _small_forward,
+    "small scoring": _small_scoring,
+    "divided engines": _divide_engines,
+    "smaller share": _smaller_share,
+    "checkpointing": _checkpoint,
+    "lora": _adapt,
+    **{name: _smaller(name) for name in SMALLER_MODELS},
+}
