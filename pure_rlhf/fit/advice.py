@@ -51,21 +51,30 @@ Step = Callable[[Plan, Host], Plan | None]
 def find_advice(plan: Plan, host: Host, *, unbuilt: frozenset[str] = UNBUILT) -> list[Advice]:
     """Up to three ways to fit, each with another most costly step, the cheapest first; none where nothing helps.
 
-    All combinations of STEPS are tried in the order of their most costly step, and then of their number. Those that are
-    only close are named where none fits.
+    All combinations of STEPS are tried in the order of their most costly step, and then of their number. Where none
+    fits with this model, those that are close are named, and smaller models.
     """
     names = [name for name in STEPS if name not in unbuilt]
-    verdicts: tuple[Verdict, ...] = ("fits", "close")
-    for wanted in verdicts:
-        found: list[Advice] = []
-        for last in range(len(names)):
-            advice = _cheapest_with(names[: last + 1], plan, host, wanted)
-            # what fits without this step is no better with it
-            if advice and not any(set(known.flags) <= set(advice.flags) for known in found):
-                found.append(advice)
-        if found:
-            return found[:MOST_ADVICE]
-    return []
+    same_model = sum(name not in SMALLER_MODELS for name in names)
+    same, smaller = range(same_model), range(same_model, len(names))
+    found = _ways(names, same, plan, host, "fits")
+    if not found:
+        found = _ways(names, same, plan, host, "close")
+        found += _ways(names, smaller, plan, host, "fits") or _ways(
+            names, smaller, plan, host, "close"
+        )
+    return found[:MOST_ADVICE]
+
+
+def _ways(names: list[str], steps: range, plan: Plan, host: Host, wanted: Verdict) -> list[Advice]:
+    """The smallest combination for each of `steps` as the most costly one."""
+    found: list[Advice] = []
+    for last in steps:
+        advice = _cheapest_with(names[: last + 1], plan, host, wanted)
+        # what fits without this step is no better with it
+        if advice and not any(set(known.flags) <= set(advice.flags) for known in found):
+            found.append(advice)
+    return found
 
 
 def _cheapest_with(names: list[str], plan: Plan, host: Host, wanted: Verdict) -> Advice | None:

@@ -71,15 +71,16 @@ SAVED_PER_INNER, SAVED_PER_HIDDEN = 8, 26
 GRADIENT_PER_INNER = 4
 FORWARD_PER_INNER, FORWARD_PER_HIDDEN = 6, 8
 # Bytes an entry of the logits (token x vocabulary). Forward: 16 and 32 bits. Update: both, the gradients of both, and a
-# copy; without flash-attn's cross entropy autograd adds up two more gradients of 32 bits.
-FORWARD_LOGITS, UPDATE_LOGITS, UNFUSED_LOGITS, ENTROPY_LOGITS = 6, 14, 8, 8
+# copy; without flash-attn's cross entropy autograd adds up gradients of 32 bits (16.5 bytes in all on a CPU).
+FORWARD_LOGITS, UPDATE_LOGITS, UNFUSED_LOGITS, ENTROPY_LOGITS = 6, 14, 4, 8
 BUCKET_ELEMENTS = 5 * 10**8  # DeepSpeed's default reduce_bucket_size
 LIVE_PARAMETERS = 10**9  # DeepSpeed's default stage3_max_live_parameters
 CHECKSUM_BYTES = 2**27  # 2^24 words of 8 bytes (workers/weight_sync.py)
 CONTEXT_BYTES = 1.0 * GB  # CUDA context, cuBLAS workspace and NCCL of one process
 GRAPH_BYTES = 1.0 * GB  # an engine's CUDA graphs
 SLEEPING_BYTES = 1.5 * GB  # what a sleeping engine keeps
-PROCESS_BYTES = 2.0 * GB  # host memory of one worker with CUDA, torch and vLLM loaded
+# host memory of one worker with CUDA, torch and vLLM loaded
+LEAST_PROCESS_BYTES, PROCESS_BYTES = 1.0 * GB, 2.0 * GB
 DEFAULT_BATCHED_TOKENS, MOST_SEQUENCES = 2048, 1024
 CPU_KV_BYTES = 2**30  # VLLM_CPU_KVCACHE_SPACE of cpu_host.py
 
@@ -104,24 +105,18 @@ class Circumstances:
 
 @dataclass(frozen=True, kw_only=True)
 class HostMemory:
-    """Of one node. `least` must be there; `most` adds what may or may not be there at the same time."""
+    """Of one node. `least` must be there; `most` adds what may or may not be there at the same time.
+
+    Weights that are loaded in the precision of their file are mapped from the page cache, which all workers share;
+    where they are converted, each worker has a copy of its own.
+    """
 
     loading: float
     """Copies of the weights, one for each worker, before they go to the GPUs."""
     training: float
     """What lies in host memory while the run goes on."""
-    processes: float
-    """The workers themselves."""
-    together: float
-    """Of `loading` and `training`, what may be there at the same time."""
-
-    @property
-    def least(self) -> float:
-        return max(self.loading, self.training)
-
-    @property
-    def most(self) -> float:
-        return self.together + self.processes
+    least: float
+    most: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -318,24 +313,26 @@ def _host(
     copies = ranks * (base + reference + scoring)
     # 32-bit weights, moments, gradients, and what gradients are accumulated in: 20 bytes, page-locked
     training = 20.0 * trained / c.actor.num_nodes if c.ds.adam_offload else 0.0
-    processes = PROCESS_BYTES * (
-        1 + ranks * (1 + (reference > 0) + (scoring > 0)) + c.rollout_gpus / c.actor.num_nodes
-    )
+    workers = ranks * (1 + (reference > 0) + (scoring > 0))
+    processes = 1 + workers + c.rollout_gpus / c.actor.num_nodes
     if circumstances.placement == "shared":
         # while the engines generate, models and optimiser; while they sleep, their weights
         moved = copies + (0.0 if c.ds.adam_offload else 12.0 * trained / c.actor.num_nodes)
         asleep = engine.weights * c.rollout_gpus / c.actor.num_nodes
         training += max(moved, asleep)
-        together = training
-    else:
-        together = copies + training
-    return HostMemory(loading=copies, training=training, processes=processes, together=together)
+    together = training if circumstances.placement == "shared" else copies + training
+    return HostMemory(
+        loading=copies,
+        training=training,
+        least=training + LEAST_PROCESS_BYTES * processes,
+        most=together + PROCESS_BYTES * processes,
+    )
 
 
 def cpu_host_memory(c: PureConfig, models: Models) -> HostMemory:
     """Of a run on a CPU host, where everything lies in host memory: models, optimiser, gradients, KV caches.
 
-    `processes` has activations and logits too.
+    The workers themselves, activations and logits count in `most` only.
     """
     policy, prm = models.policy, models.prm
     ranks, base = c.training_gpus, 2.0 * policy.num_parameters
@@ -350,10 +347,10 @@ def cpu_host_memory(c: PureConfig, models: Models) -> HostMemory:
     working = ranks * (_activations(c, policy, update_tokens) + per_entry * policy.vocab_size)
     states = 12.0 * policy.num_parameters + 2.0 * ranks * policy.num_parameters
     engines = c.vllm.num_engines * (base + CPU_KV_BYTES)
-    processes = PROCESS_BYTES / 2 * (1 + ranks * 3 + c.rollout_gpus)
+    processes = LEAST_PROCESS_BYTES * (1 + ranks * 3 + c.rollout_gpus)
     training = weights + states + engines
     return HostMemory(
-        loading=weights, training=training, processes=processes + working, together=training
+        loading=weights, training=training, least=training, most=training + processes + working
     )
 
 

@@ -142,6 +142,9 @@ def test_host_memory_of_the_offloaded_optimiser() -> None:
     host = of(*RECIPE).host
     assert host.training == 20 * 7_615_616_512
     assert host.loading == 4 * (2 * 2 * 7_615_616_512 + 2 * SEVEN_B_PRM)
+    # 12 workers, 4 engines and the trainer, of 1 to 2 GB
+    assert host.least == host.training + 17 * GB
+    assert host.most == host.training + host.loading + 34 * GB
 
 
 SEVEN_B_PRM = 7_615_616_512 - 152_064 * 3_584
