@@ -107,7 +107,7 @@ Disk: a checkpoint 14 P, its `_hf` folder 2 P; one more than `--ckpt.max_num` ar
 _MEASURED = """
 ## Measured on a CPU
 
-`python -m tests.benchmarks.fit_memory` (2 cores, no GPU; a Qwen2 of random weights and 61 million parameters, 2,048
+`python -m tests.benchmarks.fit_memory` (2 cores, no GPU; a Qwen2 of random weights and 53 million parameters, 2,048
 tokens): the most that a process grew by, beside the formula.
 
 | part | measured, GB | estimated, GB | measured / estimated |
