@@ -36,6 +36,7 @@ setup(
     entry_points={
         "console_scripts": [
             "pure-rlhf-train = pure_rlhf.cli.train_pure:main",
+            "pure-rlhf-doctor = pure_rlhf.cli.doctor:main",
             "pure-rlhf-report = pure_rlhf.cli.report:main",
             "pure-rlhf-evaluate = evaluation.evaluate:main",
             "pure-rlhf-evaluate-prm = evaluation.evaluate_prm:main",

@@ -4,6 +4,7 @@ Reading order is the path of the data:
 
     config, validation, data    what the user asked for, checked before anything heavy starts (bounds, placement,
                                 model_folder: where a setting may lie, what fits this host, is there such a model)
+    fit                         does it fit this machine, estimated from the settings and the models' shapes
     ray_runtime                 Ray, and the GPUs that it gives
     workers.launcher            placement groups, actor groups, trainer
     0 workers.rollout_actor, workers.samples_generator    prompt -> n responses (vLLM)

@@ -313,6 +313,8 @@ class PureConfig(AdvantageSettings):
     take turns, and what does not work waits in host memory. auto: shared where there is one GPU, else split."""
     num_gpus: int | None = None
     """GPUs to use. Default: all there are; on a CPU host, as many as are asked for are declared to Ray."""
+    memory_check: Literal["refuse", "warn"] = "refuse"
+    """What happens where a run does not fit by the estimate of pure-rlhf-doctor (docs/doctor.md)."""
     verbose: bool = False
     """Show the log lines of all workers."""
     trust_remote_code: bool = False

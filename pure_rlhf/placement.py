@@ -36,7 +36,7 @@ def visible_gpus() -> int:
     """GPUs of this host that CUDA would show, by the driver's tool and CUDA_VISIBLE_DEVICES; 0 without a driver."""
     if os.environ.get("PURE_HOST") == "cpu":
         return 0
-    there = sum(line.startswith("GPU ") for line in _nvidia_smi("-L"))
+    there = sum(line.startswith("GPU ") for line in nvidia_smi("-L"))
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is None:
         return there
@@ -51,11 +51,11 @@ def visible_gpus() -> int:
 
 def driver_version() -> str:
     """Of the NVIDIA driver, such as "580.95.05"; "" without one."""
-    lines = _nvidia_smi("--query-gpu=driver_version", "--format=csv,noheader")
+    lines = nvidia_smi("--query-gpu=driver_version", "--format=csv,noheader")
     return lines[0].strip() if lines else ""
 
 
-def _nvidia_smi(*arguments: str) -> list[str]:
+def nvidia_smi(*arguments: str) -> list[str]:
     """What the driver's tool prints; nothing where there is none, or where it fails."""
     try:
         done = subprocess.run(
@@ -102,12 +102,15 @@ def default_split(
     training: int | None = None,
     gpus_per_engine: int = 1,
     prm_engines: int = 0,
+    num_gpus: int | None = None,
 ) -> Split:
-    """What this host does, see `split` and `share`; for a Ray cluster, whose size is not known yet, as published.
+    """What this host does, or one with `num_gpus` GPUs, see `split` and `share`; as published for a Ray cluster, whose
+    size is not known yet.
 
     `auto` shares where there is one GPU, and splits elsewhere.
     """
-    num_gpus = 0 if os.environ.get("RAY_ADDRESS") else visible_gpus()
+    if num_gpus is None:
+        num_gpus = 0 if os.environ.get("RAY_ADDRESS") else visible_gpus()
     is_cluster = os.environ.get("RAY_ADDRESS") or os.environ.get("PURE_HOST") == "gpu"
     chosen = PUBLISHED if is_cluster else ON_A_CPU
     if placement == "shared" or (placement == "auto" and num_gpus == 1):

@@ -7,7 +7,6 @@ models, tokenizers, data, disk. `prepare` runs both and returns what the run nee
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,8 @@ from pure_rlhf.algorithm.settings import find_setting_problems
 from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
 from pure_rlhf.config import ConfigError, PureConfig
 from pure_rlhf.data import PromptSet, load_prompts, prompt_renderer
+from pure_rlhf.fit.check import find_fit_problems
+from pure_rlhf.fit.host import existing_parent
 from pure_rlhf.model_folder import load_model_config, load_tokenizer
 from pure_rlhf.monitoring.alarms import limit_detector
 from pure_rlhf.monitoring.run_directory import RunDirectory
@@ -225,6 +226,7 @@ def _check_inputs(c: PureConfig, inputs: Inputs) -> Iterator[str]:
     """Problems of the files; fills `inputs`. A later check is skipped where an earlier one took its ground."""
     run = RunDirectory(c.output_dir)
     yield from _check_output(c, run)
+    yield from find_fit_problems(c, inputs.warnings)
     tokenizer = None
     problems = list(_check_policy(c))
     if not problems:
@@ -359,28 +361,9 @@ def _check_output(c: PureConfig, run: RunDirectory) -> Iterator[str]:
             f"optimiser, and this run has {c.training_gpus}; use --actor.num_gpus_per_node {ranks} on one node, and "
             f"the same for --ref.num_gpus_per_node and --reward.num_gpus_per_node"
         )
-    parent = run.path
-    while not parent.exists():
-        parent = parent.parent
+    parent = existing_parent(run.path)
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         yield f"--output_dir {c.output_dir}: {parent} cannot be written; choose another folder"
-        return
-    model = Path(c.actor.model_name_or_path)
-    if model.is_dir():
-        weights = sum(file.stat().st_size for file in model.glob("*.safetensors"))
-        # A checkpoint holds bf16 weights (2 bytes) and fp32 master weights and Adam moments (12 bytes); one as a
-        # Hugging Face folder holds the weights alone.
-        checkpoint = (0 if c.ckpt.disable_ds else 8 * weights) + weights * c.ckpt.save_hf
-        written = c.max_steps // c.ckpt.save_steps if c.ckpt.save_steps > 0 else 0
-        kept = min(written, c.ckpt.max_num + 1)  # a new one is there before the oldest goes
-        needed = kept * checkpoint + weights
-        free = shutil.disk_usage(parent).free
-        if needed > free:
-            yield (
-                f"--output_dir {c.output_dir}: {kept} checkpoints of {checkpoint / 2**30:.1f} GiB and the trained "
-                f"model need about {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free; free some, choose "
-                "another disk, lower --ckpt.max_num, drop --ckpt.save_hf, or use --ckpt.disable_ds"
-            )
 
 
 def _ranks_of_checkpoint(folder: Path) -> int | None:

@@ -114,16 +114,17 @@ def _prepare_environment() -> None:
     warnings.filterwarnings("ignore", message="The pynvml package is deprecated")
 
 
-def parse(arguments: list[str]) -> tuple[PureConfig, list[str]]:
+def parse(arguments: list[str], num_gpus: int | None = None) -> tuple[PureConfig, list[str]]:
     """Arguments -> configuration with paths filled in, and the problems of the flags that were left out of it.
 
     A flag that tyro refuses is reported and dropped, so that the rest can be checked in the same go. The defaults are
-    those of the chosen --convention and --advantage_estimator, and the placement that fits this host.
+    those of the chosen --convention and --advantage_estimator, and the placement that fits this host, or one with
+    `num_gpus` GPUs.
     """
     if "-h" in arguments or "--help" in arguments:
         segments = _segments([a for a in arguments if a not in ("-h", "--help")])
         tyro.cli(
-            PureConfig, args=["--help"], default=_defaults(segments), use_underscores=True
+            PureConfig, args=["--help"], default=_defaults(segments, num_gpus), use_underscores=True
         )  # exits
     names = set(_flag_names(PureConfig()))
     good: list[list[str]] = []
@@ -134,7 +135,7 @@ def parse(arguments: list[str]) -> tuple[PureConfig, list[str]]:
             problems.append(problem)
         else:
             good.append(segment)
-    defaults = _defaults(good)
+    defaults = _defaults(good, num_gpus)
     config, refused = _parse_values(good, defaults)
     problems += refused
     if config.placement == "auto":  # said in so many words; the defaults have made up their mind
@@ -180,7 +181,7 @@ def _check_name(flag: str, names: set[str]) -> str | None:
     return f"--{name}: no such flag (names must be written out){hint}"
 
 
-def _defaults(segments: list[list[str]]) -> PureConfig:
+def _defaults(segments: list[list[str]], num_gpus: int | None = None) -> PureConfig:
     """The settings where no flag is given; a convention that does not exist is refused later, with all the rest."""
     chosen = {segment[0][2:]: segment[-1] for segment in segments}
     try:
@@ -197,6 +198,7 @@ def _defaults(segments: list[list[str]]) -> PureConfig:
             training=_count(chosen.get("actor.num_gpus_per_node")),
             gpus_per_engine=_count(chosen.get("vllm.tensor_parallel_size")) or 1,
             prm_engines=int(chosen.get("reward.backend") == "vllm"),
+            num_gpus=num_gpus,
         ),
     )
 

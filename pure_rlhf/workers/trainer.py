@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from openrlhf.trainer.ppo_trainer import BasePPOTrainer, PPOTrainer
 from openrlhf.utils.utils import get_tokenizer
-from transformers import GenerationConfig
+from transformers import GenerationConfig, set_seed
 
 from pure_rlhf.algorithm.settings import scheduled_coef
 from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
@@ -81,7 +81,7 @@ class PureTrainer(undecorated(PPOTrainer)):
         self.config = config
         self.num_dropped = inputs.train_prompts.num_dropped
         # upstream seeds the processes that train, and the order of the prompts is drawn in this one
-        strategy.set_seed(config.train.seed)
+        set_seed(config.train.seed)
         self.prompts_dataloader = strategy.setup_dataloader(
             inputs.train_prompts.records, 1, False, True, collate_prompts
         )

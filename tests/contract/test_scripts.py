@@ -68,7 +68,7 @@ def test_flags_in_readme_and_docs_exist() -> None:
     from evaluation.evaluate import EvaluationSettings
     from evaluation.evaluate_prm import PrmEvaluationSettings
     from prm_training.settings import PrmTrainingSettings
-    from pure_rlhf.cli import wandb_workspace
+    from pure_rlhf.cli import doctor, wandb_workspace
     from pure_rlhf.cli.train_pure import _flag_names
 
     names = set(_flag_names(PureConfig()))
@@ -77,6 +77,7 @@ def test_flags_in_readme_and_docs_exist() -> None:
     others |= {"disable_weighted_reward"}
     # of tests/run.sh and tests.gpu, docker, sbatch
     others |= {"gpu", "device", "report", "only", "gpus", "shm-size", "nodes", "gpus-per-node"}
+    others |= {flag.removeprefix("--") for flag in doctor.OWN_FLAGS}
     others |= set(inspect.signature(wandb_workspace.main).parameters)
     for settings in (EvaluationSettings, PrmEvaluationSettings, PrmTrainingSettings):
         others |= {field.name for field in fields(settings)}
