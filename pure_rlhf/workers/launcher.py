@@ -27,6 +27,7 @@ from pure_rlhf.ray_runtime import place, require_resources
 from pure_rlhf.report.prm import collect_prm_record
 from pure_rlhf.report.run import write_report
 from pure_rlhf.validation import Inputs
+from pure_rlhf.workers.lora import LoraPolicyWorker, ReferenceInPolicy
 from pure_rlhf.workers.policy_worker import PolicyWorker
 from pure_rlhf.workers.prm_worker import PrmEngineWorker, PrmWorker
 from pure_rlhf.workers.reference_worker import ReferenceWorker
@@ -132,8 +133,9 @@ def build(config: PureConfig, inputs: Inputs) -> tuple[ActorHandle, RayActorGrou
         log_probs_at_sampling_temperature=config.log_prob_temperature == "sampling",
         placement_group=place(config.rollout_gpus),
     )
-    policy = group(PolicyWorker, "policy")
-    reference = group(ReferenceWorker, "reference") if config.uses_reference else None
+    policy = group(LoraPolicyWorker if config.ds.lora.rank else PolicyWorker, "policy")
+    reference = group(ReferenceWorker, "reference") if config.has_reference_worker else None
+    in_policy = ReferenceInPolicy(policy) if config.uses_reference else None
     prm = prm_group()
     trainer = (
         ray.remote(PureTrainer)
@@ -144,7 +146,7 @@ def build(config: PureConfig, inputs: Inputs) -> tuple[ActorHandle, RayActorGrou
             inputs=inputs,
             actor_group=policy,
             prm_group=prm,
-            reference_group=reference,
+            reference_group=reference or in_policy,
             engines=engines,
         )
     )

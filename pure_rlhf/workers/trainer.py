@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from openrlhf.utils.deepspeed import DeepspeedStrategy
     from ray.actor import ActorHandle
 
+    from pure_rlhf.workers.lora import ReferenceInPolicy
+
 # Upstream's names of what its update reports -> ours (monitoring/metric_table.py declares them).
 STATUS_KEYS = {
     "policy_loss": "policy/loss",
@@ -71,7 +73,7 @@ class PureTrainer(undecorated(PPOTrainer)):
         inputs: Inputs,
         actor_group: RayActorGroup,
         prm_group: RayActorGroup | None,
-        reference_group: RayActorGroup | None,
+        reference_group: RayActorGroup | ReferenceInPolicy | None,
         engines: list[ActorHandle],
     ) -> None:
         logging.getLogger("openrlhf").setLevel(logging.WARNING)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from pure_rlhf.cpu_host import is_cpu_host
+from pure_rlhf.workers.weight_sources import WeightSource, weight_sources
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
@@ -90,7 +91,7 @@ def push_weights(
     nccl_group: object,
     is_sender: bool,
 ) -> dict[str, float]:
-    """Send all parameters to all engines; every rank of the policy must call this (ZeRO-3 gathers).
+    """Send all weights, adapters merged, to all engines; every rank of the policy must call this (ZeRO-3 gathers).
 
     Returns: metrics of the transfer (empty on ranks that do not send).
 
@@ -99,13 +100,13 @@ def push_weights(
     """
     import deepspeed  # here, because the engines, which read the layout from this module, do without it
 
-    parameters = dict(model.named_parameters())
-    shapes = {name: list(getattr(p, "ds_shape", p.shape)) for name, p in parameters.items()}
-    buckets = lay_out(((n, p.dtype, shapes[n]) for n, p in parameters.items()), bucket_bytes)
+    sources = {source.name: source for source in weight_sources(model)}
+    buckets = lay_out(((s.name, s.dtype, s.shape) for s in sources.values()), bucket_bytes)
     for number, (slots, size) in enumerate(buckets):
         ends = (number == 0, number == len(buckets) - 1)
-        chunk = [parameters[name] for name, *_ in slots]
-        with deepspeed.zero.GatheredParameters(chunk, enabled=zero_stage == 3):
+        chunk = [sources[name] for name, *_ in slots]
+        needed = [parameter for source in chunk for parameter in source.parameters]
+        with deepspeed.zero.GatheredParameters(needed, enabled=zero_stage == 3):
             if is_sender:
                 _send_bucket(chunk, slots, size, ends, engines, nccl_group)
     if not is_sender:
@@ -117,15 +118,15 @@ def push_weights(
 
 
 def _send_bucket(
-    chunk: Sequence[Tensor],
+    chunk: Sequence[WeightSource],
     slots: list[Slot],
     size: int,
     ends: tuple[bool, bool],
     engines: list[ActorHandle],
     nccl_group: object,
 ) -> None:
-    buffer = torch.zeros(size, dtype=torch.uint8, device=chunk[0].device)
-    pack(chunk, slots, buffer)
+    buffer = torch.zeros(size, dtype=torch.uint8, device=chunk[0].base.device)
+    pack((source.value() for source in chunk), slots, buffer)  # one merged weight at a time
     payload = ray.put(buffer.numpy().tobytes()) if is_cpu_host() else None
     replies = [
         engine.update_weight_bucket.remote(slots, size, payload, *ends) for engine in engines
