@@ -60,8 +60,9 @@ def find_lora_problems(lora: LoraSettings) -> Iterator[str]:
     """What of the settings is at odds, besides their bounds."""
     if not lora.rank:
         for field in dataclasses.fields(lora):
+            flag = f"ds.lora.{field.name}"
             if getattr(lora, field.name) != field.default:
-                yield f"--ds.lora.{field.name}: needs LoRA, which --ds.lora.rank 0 leaves off; set --ds.lora.rank 8"
+                yield f"--{flag}: needs LoRA, which --ds.lora.rank 0 leaves off; set --ds.lora.rank 8"
     elif not lora.target_modules:
         yield f"--ds.lora.target_modules: names no layer; use {ALL_LINEAR}"
 
@@ -80,8 +81,8 @@ def find_resume_problems(lora: LoraSettings, checkpoint: Path) -> Iterator[str]:
         return
     targets = " ".join(saved["target_modules"])
     yield (
-        f"--ds.lora.rank {lora.rank}: the checkpoint {checkpoint} has another adapter; resume with --ds.lora.rank "
-        f"{saved['rank']} --ds.lora.alpha {saved['alpha']} --ds.lora.target_modules {targets}"
+        f"--ds.lora.rank {lora.rank}: the checkpoint {checkpoint} was written with another adapter; resume with "
+        f"--ds.lora.rank {saved['rank']} --ds.lora.alpha {saved['alpha']} --ds.lora.target_modules {targets}"
     )
 
 

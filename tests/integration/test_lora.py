@@ -49,7 +49,6 @@ def test_one_rank_trains_rolls_back_and_saves(
         capture_output=True,
         text=True,
         check=False,
-        timeout=400,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads(done.stdout.strip().splitlines()[-1])
@@ -90,7 +89,7 @@ def test_a_run_with_lora_and_its_resume(world: RandomWorld, tmp_path: Path) -> N
     )
     flags.append("--ckpt.save_hf")
     with Run(flags) as run:
-        assert run.wait(400) == 0, run.text[-6000:]
+        assert run.wait() == 0, run.text[-6000:]
         assert "policy + PRM on 1" in run.text
     rows = metrics(folder)
     assert rows[0]["policy/kl_reference"] == 0  # the reference is the policy itself, bit for bit
@@ -112,7 +111,7 @@ def test_a_run_with_lora_and_its_resume(world: RandomWorld, tmp_path: Path) -> N
     with pytest.raises(ConfigError, match=r"resume with --ds\.lora\.rank 4 --ds\.lora\.alpha 8"):
         prepare(*parse(other))
     with Run(resume) as run:
-        assert run.wait(400) == 0, run.text[-6000:]
+        assert run.wait() == 0, run.text[-6000:]
     again = metrics(folder)
     assert [row["step"] for row in again] == [1, 2, 3] and again[:2] == rows[:2]
     assert again[2]["sync/log_prob_gap"] < 0.03
