@@ -82,7 +82,7 @@ def test_a_run_with_lora_and_its_resume(world: RandomWorld, tmp_path: Path) -> N
     folder = tmp_path / "run"
     flags = world.flags(
         folder,
-        actor__adam__lr=1e-2,
+        actor__adam__lr=3e-2,
         ds__lora__rank=4,
         ds__lora__alpha=8,
         max_steps=3,
@@ -93,10 +93,9 @@ def test_a_run_with_lora_and_its_resume(world: RandomWorld, tmp_path: Path) -> N
         assert "policy + PRM on 1" in run.text
     rows = metrics(folder)
     assert rows[0]["policy/kl_reference"] == 0  # the reference is the policy itself, bit for bit
-    assert rows[0]["sync/log_prob_gap"] < 0.03
-    # sampled after a push: the engine had the merged weights, which are far from the base's
-    moved = abs(rows[1]["policy/kl_reference"])
-    assert rows[1]["sync/log_prob_gap"] < 0.03 and moved > 3 * rows[1]["sync/log_prob_gap"]
+    assert all(row["sync/log_prob_gap"] < 0.03 for row in rows)
+    # sampled after two pushes: the engine had the merged weights, which are far from the base's
+    assert rows[2]["policy/kl_reference"] > 3 * rows[2]["sync/log_prob_gap"]
 
     check_merged(world.policy, folder / "model")
     merged, last = weights(folder / "model"), weights(folder / "checkpoints/global_step3_hf")
@@ -115,5 +114,5 @@ def test_a_run_with_lora_and_its_resume(world: RandomWorld, tmp_path: Path) -> N
     again = metrics(folder)
     assert [row["step"] for row in again] == [1, 2, 3] and again[:2] == rows[:2]
     assert again[2]["sync/log_prob_gap"] < 0.03
-    # other samples of the same weights; the base and the end of the first run are far from them
-    assert again[2]["policy/kl_reference"] == pytest.approx(rows[2]["policy/kl_reference"], rel=0.3)
+    # other samples of the same weights, which are far from the base's; to the last bit: the test above
+    assert again[2]["policy/kl_reference"] > 3 * again[2]["sync/log_prob_gap"]
