@@ -120,8 +120,8 @@ def _adapter_of(layer: Linear) -> Adapter:
         raise ValueError(f"a layer has the adapters {names}; one can be merged")
     (name,) = names
     return Adapter(
-        layer.lora_A[name].weight,
-        layer.lora_B[name].weight,
+        layer.lora_A[name].get_parameter("weight"),
+        layer.lora_B[name].get_parameter("weight"),
         layer.scaling[name],
         layer.fan_in_fan_out,
     )
