@@ -3,7 +3,8 @@
 Reading order is the path of the data:
 
     config, validation, data    what the user asked for, checked before anything heavy starts (bounds, placement,
-                                model_folder: where a setting may lie, what fits this host, is there such a model)
+                                model_folder, adapters: where a setting may lie, what fits this host, is there such
+                                a model, can it have such an adapter)
     fit                         does it fit this machine, estimated from the settings and the models' shapes
     ray_runtime                 Ray, and the GPUs that it gives
     workers.launcher            placement groups, actor groups, trainer
@@ -15,8 +16,9 @@ Reading order is the path of the data:
     3 algorithm.credit_assignment                         step rewards -> min-form credit (the paper's contribution)
     4 algorithm.baselines, algorithm.advantages           group baseline, KL, returns, separator mask, normalisation
       workers.experience_maker  runs 1 to 4 on the driver
-    5 workers.policy_worker     PPO update (OpenRLHF's)
-    6 workers.weight_sync, workers.transports, workers.engine_worker    the updated weights into the engines
+    5 workers.policy_worker     PPO update (OpenRLHF's); workers.lora: of an adapter on a frozen base
+    6 workers.weight_sources, workers.weight_sync, workers.transports, workers.engine_worker
+                                the updated weights into the engines
       workers.gpu_turns         who is on the GPUs meanwhile, where all live on the same ones (workers.host_copy)
       workers.trainer           the loop (OpenRLHF's); workers.greedy_evaluation measures before, meanwhile and after
     7 monitoring                metrics, alarms, the run directory, where metrics go

@@ -11,6 +11,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from pure_rlhf.adapters import LoraSettings
 from pure_rlhf.algorithm.curriculum import CurriculumSettings
 from pure_rlhf.algorithm.settings import AdvantageSettings, convention_settings
 from pure_rlhf.bounds import Bounds
@@ -182,12 +183,6 @@ class AlgoConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoraConfig:
-    rank: int = 0
-    """0 = no LoRA. LoRA weights cannot be pushed to the engines yet, so other values are refused."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class DeepspeedConfig:
     zero_stage: Literal[1, 2, 3] = 2
     param_dtype: Literal["bf16", "fp16"] = "bf16"
@@ -200,7 +195,7 @@ class DeepspeedConfig:
     grad_accum_dtype: str | None = None
     overlap_comm: bool = False
     use_liger_kernel: bool = False
-    lora: LoraConfig = field(default_factory=LoraConfig)
+    lora: LoraSettings = field(default_factory=LoraSettings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -341,6 +336,11 @@ class PureConfig(AdvantageSettings):
         return self.algo.kl.init_coef > 0
 
     @property
+    def has_reference_worker(self) -> bool:
+        """With LoRA the policy without its adapter is the reference, and no other model is loaded."""
+        return self.uses_reference and not self.ds.lora.rank
+
+    @property
     def answers_per_engine(self) -> int:
         """Answers of a step that each engine writes."""
         answers = self.rollout.batch_size * self.rollout.n_samples_per_prompt
@@ -369,7 +369,7 @@ class PureConfig(AdvantageSettings):
     @property
     def placement_line(self) -> str:
         """Who works where, in one line."""
-        trained = ["policy"] + ["reference"] * self.uses_reference
+        trained = ["policy"] + ["reference"] * self.has_reference_worker
         trained += ["PRM"] * (self.uses_prm and not self.prm_gpus)
         engines = f"{self.vllm.num_engines} rollout engine{'s' * (self.vllm.num_engines > 1)}"
         if self.shares_gpus:

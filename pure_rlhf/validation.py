@@ -12,6 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pure_rlhf import cpu_host
+from pure_rlhf.adapters import (
+    LOWEST_USUAL_RATE,
+    find_lora_problems,
+    find_resume_problems,
+    find_target_problems,
+)
 from pure_rlhf.algorithm.credit_assignment import assign_credit
 from pure_rlhf.algorithm.curriculum import find_curriculum_problems
 from pure_rlhf.algorithm.settings import find_setting_problems
@@ -70,6 +76,7 @@ def check_values(config: PureConfig) -> Iterator[str]:
     yield from _check_batches(c)
     yield from _check_gpus()
     yield from _check_placement(c)
+    yield from find_lora_problems(c.ds.lora)
     if c.data.prompt_max_len + c.rollout.max_new_tokens > c.data.max_len:
         yield (
             f"--data.max_len {c.data.max_len}: must hold --data.prompt_max_len {c.data.prompt_max_len} + "
@@ -78,11 +85,6 @@ def check_values(config: PureConfig) -> Iterator[str]:
         )
     if "{}" not in c.data.input_template:
         yield f"--data.input_template {c.data.input_template!r}: must contain {{}}, where the problem goes"
-    if c.ds.lora.rank:
-        yield (
-            f"--ds.lora.rank {c.ds.lora.rank}: LoRA weights cannot be pushed to the rollout engines by this "
-            f"OpenRLHF (their names differ and nothing merges them); use 0"
-        )
     if c.train.dynamic_batch_enable and not c.ds.packing_samples:
         yield "--train.dynamic_batch_enable: needs packing; add --ds.packing_samples"
     attention = cpu_host.attention_implementation(c.ds.attn_implementation)
@@ -180,6 +182,8 @@ def _check_placement(c: PureConfig) -> Iterator[str]:
                 f"--{name}.offload: DeepSpeed moves weights only where it has cut them into partitions; set "
                 f"--ds.zero_stage 3, or drop the flag"
             )
+    if c.ref.offload and c.ds.lora.rank:
+        yield "--ref.offload: with --ds.lora.rank the policy is its own reference, nothing can be moved; drop the flag"
     yield from _check_sharing(c)
     have = c.num_gpus
     if have is None and not os.environ.get("RAY_ADDRESS") and not cpu_host.is_cpu_host():
@@ -211,7 +215,7 @@ def _check_sharing(c: PureConfig) -> Iterator[str]:
             "--placement shared with --reward.backend vllm: an engine of the PRM needs a GPU of its own; use "
             "--reward.backend transformers"
         )
-    frozen = [("ref", c.ref.offload)] * c.uses_reference + [
+    frozen = [("ref", c.ref.offload)] * c.has_reference_worker + [
         ("reward", c.reward.offload)
     ] * c.uses_prm
     for name, offload in frozen:
@@ -244,6 +248,11 @@ def _check_inputs(c: PureConfig, inputs: Inputs) -> Iterator[str]:
         yield from _check_prm(c, inputs)
     if c.data.prompt_dataset is None:
         yield "--data.prompt_dataset is missing: name a .json, .jsonl or .parquet file or a Hugging Face data set"
+    if c.ds.lora.rank and c.actor.adam.lr < LOWEST_USUAL_RATE:
+        inputs.warnings.append(
+            f"--actor.adam.lr {c.actor.adam.lr:g} with --ds.lora.rank {c.ds.lora.rank}: an adapter hardly moves at the "
+            f"rate of a full fine-tuning; 1e-5 to 2e-4 is usual"
+        )
     yield from _read_prompts(c, tokenizer, inputs)
     yield from _check_records(c, inputs)
 
@@ -354,7 +363,10 @@ def _check_output(c: PureConfig, run: RunDirectory) -> Iterator[str]:
         )
     if c.ckpt.load_enable and not (Path(c.ckpt.path) / "_actor").is_dir():
         yield f"--ckpt.load_enable: there is no checkpoint in {c.ckpt.path}; drop the flag to start afresh"
-    ranks = _ranks_of_checkpoint(Path(c.ckpt.path) / "_actor") if c.ckpt.load_enable else None
+    newest = _newest_checkpoint(Path(c.ckpt.path) / "_actor") if c.ckpt.load_enable else None
+    if newest is not None:
+        yield from find_resume_problems(c.ds.lora, newest)
+    ranks = _ranks_of_checkpoint(newest) if newest else None
     if ranks is not None and ranks != c.training_gpus:
         yield (
             f"--ckpt.load_enable: {c.ckpt.path} was written by {ranks} policy ranks, each with its part of the "
@@ -366,13 +378,15 @@ def _check_output(c: PureConfig, run: RunDirectory) -> Iterator[str]:
         yield f"--output_dir {c.output_dir}: {parent} cannot be written; choose another folder"
 
 
-def _ranks_of_checkpoint(folder: Path) -> int | None:
-    """How many ranks wrote the newest checkpoint; None where that cannot be seen."""
+def _newest_checkpoint(folder: Path) -> Path | None:
+    """Where the newest checkpoint is; None where that cannot be seen."""
     latest = folder / "latest"
-    if not latest.is_file():
-        return None
-    parts = folder / latest.read_text(encoding="utf-8").strip()
-    return len(list(parts.glob("*zero_pp_rank_*_optim_states.pt"))) or None
+    return folder / latest.read_text(encoding="utf-8").strip() if latest.is_file() else None
+
+
+def _ranks_of_checkpoint(checkpoint: Path) -> int | None:
+    """How many ranks wrote it; None where that cannot be seen."""
+    return len(list(checkpoint.glob("*zero_pp_rank_*_optim_states.pt"))) or None
 
 
 def _check_policy(c: PureConfig) -> Iterator[str]:
@@ -388,6 +402,8 @@ def _check_policy(c: PureConfig) -> Iterator[str]:
             f"--actor.model_name_or_path {name}: comes with code of its own; read it, then pass "
             f"--trust_remote_code"
         )
+    elif c.ds.lora.rank:
+        yield from find_target_problems(c.ds.lora, config, trust_remote_code=c.trust_remote_code)
 
 
 def _check_separators(c: PureConfig, tokenizer: Tokenizer) -> Iterator[str]:

@@ -27,6 +27,7 @@ from pure_rlhf.ray_runtime import place, require_resources
 from pure_rlhf.report.prm import collect_prm_record
 from pure_rlhf.report.run import write_report
 from pure_rlhf.validation import Inputs
+from pure_rlhf.workers.lora import LoraPolicyWorker, ReferenceInPolicy
 from pure_rlhf.workers.policy_worker import PolicyWorker
 from pure_rlhf.workers.prm_worker import PrmEngineWorker, PrmWorker
 from pure_rlhf.workers.reference_worker import ReferenceWorker
@@ -107,8 +108,9 @@ def build(config: PureConfig, inputs: Inputs) -> tuple[ActorHandle, RayActorGrou
             num_gpus_per_actor=_gpu_shares(config)[prefix],  # pyright: ignore[reportArgumentType]
         )
 
-    policy = group(PolicyWorker, "policy")
-    reference = group(ReferenceWorker, "reference") if config.uses_reference else None
+    policy = group(LoraPolicyWorker if config.ds.lora.rank else PolicyWorker, "policy")
+    reference = group(ReferenceWorker, "reference") if config.has_reference_worker else None
+    with_adapter_off = config.uses_reference and reference is None
     prm = None
     if config.uses_prm:
         prm = _prm_engines(config) if config.prm_gpus else group(PrmWorker, "prm")
@@ -121,7 +123,7 @@ def build(config: PureConfig, inputs: Inputs) -> tuple[ActorHandle, RayActorGrou
             inputs=inputs,
             actor_group=policy,
             prm_group=prm,
-            reference_group=reference,
+            reference_group=ReferenceInPolicy(policy) if with_adapter_off else reference,
             engines=engines,
         )
     )
@@ -134,19 +136,28 @@ def build(config: PureConfig, inputs: Inputs) -> tuple[ActorHandle, RayActorGrou
         loading.append((reference, (strategy, model)))
     if prm is not None:
         loading.append((prm, (strategy, config.reward.model_name_or_path, inputs.prm_convention)))
-    if config.shares_gpus:  # one after the other, and each leaves room for the next
-        for workers, arguments in loading:
-            ray.get(workers.async_init_model_from_pretrained(*arguments))
-            if workers is policy:
-                ray.get(workers.async_run_method("offload_states"))
-            elif config.ds.zero_stage < 3:
-                ray.get(workers.async_run_method("to_host"))
-    else:
+    _load(config, policy, loading)
+    return trainer, policy
+
+
+def _load(
+    config: PureConfig,
+    policy: RayActorGroup,
+    loading: list[tuple[RayActorGroup, tuple[Any, ...]]],
+) -> None:
+    """All models at once; on shared GPUs one after the other, and each leaves room for the next."""
+    if not config.shares_gpus:
         started = [
-            workers.async_init_model_from_pretrained(*arguments) for workers, arguments in loading
+            group.async_init_model_from_pretrained(*arguments) for group, arguments in loading
         ]
         ray.get([done for each in started for done in each])
-    return trainer, policy
+        return
+    for group, arguments in loading:
+        ray.get(group.async_init_model_from_pretrained(*arguments))
+        if group is policy:
+            ray.get(group.async_run_method("offload_states"))
+        elif config.ds.zero_stage < 3:
+            ray.get(group.async_run_method("to_host"))
 
 
 def _start_engines(config: PureConfig, placement_group: PlacementGroup) -> list[ActorHandle]:

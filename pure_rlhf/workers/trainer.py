@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from openrlhf.utils.deepspeed import DeepspeedStrategy
     from ray.actor import ActorHandle
 
+    from pure_rlhf.workers.lora import ReferenceInPolicy
+
 # Upstream's names of what its update reports -> ours (monitoring/metric_table.py declares them).
 STATUS_KEYS = {
     "policy_loss": "policy/loss",
@@ -72,7 +74,7 @@ class PureTrainer(undecorated(PPOTrainer)):
         inputs: Inputs,
         actor_group: RayActorGroup,
         prm_group: RayActorGroup | None,
-        reference_group: RayActorGroup | None,
+        reference_group: RayActorGroup | ReferenceInPolicy | None,
         engines: list[ActorHandle],
     ) -> None:
         """As `launcher.build` calls it. Under --placement shared the GPUs hold nobody but the policy then."""
@@ -96,11 +98,12 @@ class PureTrainer(undecorated(PPOTrainer)):
         )
         self.gpus = OwnGpus()
         if config.shares_gpus:
+            frozen = [prm_group, reference_group if config.has_reference_worker else None]
             self.gpus = SharedGpus(
                 engines,
                 actor_group,
                 # at ZeRO-3 DeepSpeed moves them itself
-                [] if config.ds.zero_stage == 3 else [g for g in (reference_group, prm_group) if g],
+                [g for g in frozen if g is not None] if config.ds.zero_stage < 3 else [],
             )
         self.samples_generator = PureSamplesGenerator(
             strategy,

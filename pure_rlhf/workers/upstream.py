@@ -14,6 +14,7 @@ from importlib.metadata import version
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+from pure_rlhf.adapters import ALL_LINEAR
 from pure_rlhf.config import PureConfig
 from pure_rlhf.cpu_host import attention_implementation
 from pure_rlhf.monitoring.records import JsonObject
@@ -75,7 +76,6 @@ _FIXED: JsonObject = {
         "enable_sleep": False,
         "experts_implementation": None,
         "load_in_4bit": False,
-        "lora": {"alpha": 16, "dropout": 0.0, "target_modules": "all-linear"},
         "ring_attn_head_stride": 1,
         "ring_attn_size": 1,
         "tensor_parallel_size": 1,
@@ -122,6 +122,11 @@ def upstream_args(config: PureConfig) -> SimpleNamespace:
     # The models and the engines on the same GPUs: one forward after the other, and no group for the weights.
     values["train"]["colocate_all"] = config.shares_gpus
     values["ds"]["attn_implementation"] = attention_implementation(config.ds.attn_implementation)
+    # peft takes one name as a word of its own, or a list of names
+    lora = config.ds.lora
+    values["ds"]["lora"]["target_modules"] = (
+        ALL_LINEAR if lora.has_all_linear else list(lora.target_modules)
+    )
     # Policy and reference divide their logits by this; the engines sample at `args.pure.rollout.temperature`.
     if config.log_prob_temperature == "one":
         values["rollout"]["temperature"] = 1.0

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from pure_rlhf.workers.transports import Offer, Transport
+from pure_rlhf.workers.weight_sources import weight_sources
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
@@ -89,7 +90,7 @@ def push_weights(
     bucket_bytes: int,
     transport: Transport,
 ) -> dict[str, float]:
-    """Send all parameters to all engines; every rank of the policy must call this (ZeRO-3 gathers).
+    """Send all weights, adapters merged, to all engines; every rank of the policy must call this (ZeRO-3 gathers).
 
     Returns: metrics of the transfer (empty on ranks that do not call the engines).
 
@@ -98,20 +99,20 @@ def push_weights(
     """
     import deepspeed  # here, because the engines, which read the layout from this module, do without it
 
-    parameters = dict(model.named_parameters())
-    shapes = {name: list(getattr(p, "ds_shape", p.shape)) for name, p in parameters.items()}
-    buckets = lay_out(((n, p.dtype, shapes[n]) for n, p in parameters.items()), bucket_bytes)
+    sources = {source.name: source for source in weight_sources(model)}
+    buckets = lay_out(((s.name, s.dtype, s.shape) for s in sources.values()), bucket_bytes)
     is_sender = torch.distributed.get_rank() == 0
     fills = is_sender or transport.every_rank
-    device = next(iter(parameters.values())).device
+    device = next(iter(sources.values())).base.device
     memory = transport.allocate(max(size for _, size in buckets) if fills else 0, device)
     for number, (slots, size) in enumerate(buckets):
         ends = (number == 0, number == len(buckets) - 1)
-        chunk = [parameters[name] for name, *_ in slots]
-        with deepspeed.zero.GatheredParameters(chunk, enabled=zero_stage == 3):
+        chunk = [sources[name] for name, *_ in slots]
+        needed = [parameter for source in chunk for parameter in source.parameters]
+        with deepspeed.zero.GatheredParameters(needed, enabled=zero_stage == 3):
             if fills:
                 bucket = memory[:size]
-                pack(chunk, slots, bucket)
+                pack((source.value() for source in chunk), slots, bucket)  # one merged at a time
                 offer = transport.offer(memory)
                 if is_sender:
                     _send_bucket(bucket, slots, ends, engines, transport, offer)

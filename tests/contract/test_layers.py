@@ -26,7 +26,7 @@ def imported_roots(path: Path) -> set[str]:
 
 LAYERS = (
     {"bounds", "cpu_host", "placement", "types"},
-    {"algorithm", "grading", "model_folder"},
+    {"adapters", "algorithm", "grading", "model_folder"},
     {"monitoring", "prm"},
     {"config", "data", "report"},
     {"fit"},

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from pure_rlhf import cpu_host
+from pure_rlhf.adapters import LoraSettings
 from pure_rlhf.config import DeepspeedConfig, PureConfig
 
 cpu_host.install()
@@ -120,6 +121,7 @@ def test_never_is_infinity_and_clip_range_is_filled_in() -> None:
 def overridden() -> list[tuple[type, type, str]]:
     from pure_rlhf.workers.engine_worker import EngineWorker
     from pure_rlhf.workers.experience_maker import PureExperienceMaker
+    from pure_rlhf.workers.lora import LoraPolicyWorker
     from pure_rlhf.workers.policy_worker import PolicyTrainer, PolicyWorker
     from pure_rlhf.workers.prm_worker import PrmWorker
     from pure_rlhf.workers.rollout_actor import PureRolloutActor
@@ -130,6 +132,7 @@ def overridden() -> list[tuple[type, type, str]]:
         PureExperienceMaker,
         PolicyTrainer,
         PolicyWorker,
+        LoraPolicyWorker,
         PrmWorker,
         PureRolloutActor,
         PureSamplesGenerator,
@@ -154,6 +157,8 @@ def test_overridden_methods_take_what_upstream_passes() -> None:
         "PureExperienceMaker.make_experience_batch",
         "PolicyTrainer.broadcast_to_vllm",
         "PolicyTrainer._init_vllm_sync_group",
+        "LoraPolicyWorker.save_model",
+        "LoraPolicyWorker.save_checkpoint",
         "PureSamplesGenerator._dispatch_prompts_to_vllm",
         "PureSamplesGenerator._process_response_into_experience",
         "PureSamplesGenerator.generate_samples",
@@ -233,6 +238,34 @@ def test_the_policy_update_is_upstreams() -> None:
     }
     assert "self.actor_loss_fn = PolicyLoss(" in inspect.getsource(ActorPPOTrainer.__init__)
     assert PolicyLoss.__module__ == "openrlhf.models.loss"
+
+
+@pytest.mark.parametrize(
+    ("targets", "given"),
+    [(("all-linear",), "all-linear"), (("q_proj", "v_proj"), ["q_proj", "v_proj"])],
+)
+def test_the_adapter_is_upstreams(targets: tuple[str, ...], given: object) -> None:
+    """What of it we rest on: the settings' form, who saves it, and the calls that the reference gets."""
+    from openrlhf.models import Actor
+    from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
+    from openrlhf.trainer.ray import ppo_actor
+
+    lora = upstream_args(
+        PureConfig(ds=DeepspeedConfig(lora=LoraSettings(rank=4, target_modules=targets)))
+    ).ds.lora
+    assert (lora.rank, lora.alpha, lora.dropout, lora.target_modules) == (4, 16, 0.0, given)
+    assert 'bias="none"' in inspect.getsource(Actor.__init__)
+    worker = undecorated(ppo_actor.PolicyModelActor)
+    assert "if self.save_hf_ckpt:" in inspect.getsource(worker.save_checkpoint)
+    maker = inspect.getsource(RemoteExperienceMaker)
+    uses = [line.split("self.initial_model_group")[1] for line in maker.splitlines()
+            if "self.initial_model_group" in line]  # fmt: skip
+    assert [use.strip(" ,):") for use in uses] == [
+        "= initial_model_group", "is not None", "", "is not None) and (not args.algo.kl.use_loss"
+    ]  # fmt: skip
+    dispatch = inspect.getsource(RemoteExperienceMaker._dispatch_forward)
+    assert 'group.async_run_method_batch(method_name="forward", **kwargs)' in dispatch
+    assert 'group.async_run_method(method_name="empty_cache")' in dispatch
 
 
 @pytest.mark.parametrize("offload", [False, True])

@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 from transformers import AutoConfig, AutoTokenizer
 
+from pure_rlhf.adapters import LoraSettings, find_target_problems
 from pure_rlhf.cli.train_pure import parse, run
 from pure_rlhf.config import ConfigError, PureConfig
 from pure_rlhf.validation import prepare
 from tests.conftest import RandomWorld
 from tests.tiny_models import train_tokenizer
+
+LORA: dict[str, object] = {"ds__lora__rank": 8}
 
 
 def problems_of(flags: list[str]) -> list[str]:
@@ -88,7 +91,30 @@ def test_the_test_world_has_no_problem(world: RandomWorld, tmp_path: Path) -> No
             "--ds.packing_samples",
             "here sdpa: packing needs flash-attn",
         ),
-        ({"ds__lora__rank": 8}, "--ds.lora.rank 8", "LoRA"),
+        ({"ds__lora__rank": -1}, "--ds.lora.rank -1: must be >= 0", "0 trains all weights"),
+        ({"ds__lora__alpha": 8}, "--ds.lora.alpha: needs LoRA", "set --ds.lora.rank"),
+        ({**LORA, "ds__lora__alpha": 0}, "--ds.lora.alpha 0: must be >= 1", "twice the rank"),
+        ({**LORA, "ds__lora__dropout": 1}, "--ds.lora.dropout 1.0: must be in [0, 0.99]", "use 0"),
+        (
+            {**LORA, "ds__lora__target_modules": "wq"},
+            "--ds.lora.target_modules wq: must name linear layers",
+            "(down_proj, gate_proj, k_proj, lm_head, o_proj, q_proj, up_proj, v_proj)",
+        ),
+        (
+            {**LORA, "ds__lora__target_modules": "embed_tokens"},
+            "--ds.lora.target_modules embed_tokens: must name linear layers",
+            "or use all-linear",
+        ),
+        (
+            {**LORA, "ds__lora__target_modules": "lm_head"},
+            "--ds.lora.target_modules lm_head: is the output layer",
+            "the embedding's in this model; leave it out",
+        ),
+        (
+            {**LORA, "ref__offload": "", "ds__zero_stage": 3},
+            "--ref.offload: with --ds.lora.rank",
+            "drop the flag",
+        ),
         (
             {"curriculum__min_accuracy": 0.8, "curriculum__max_accuracy": 0.2},
             "--curriculum.min_accuracy 0.8: must be at most --curriculum.max_accuracy 0.2",
@@ -277,6 +303,60 @@ def test_a_checkpoint_of_other_ranks_is_refused(
     assert bool(said) == refused and len(found) == len(said)
 
 
+@pytest.mark.parametrize(
+    ("saved", "asked", "remedy"),
+    [
+        (LoraSettings(), {}, None),
+        (LoraSettings(rank=4), {"rank": 4, "dropout": 0.1}, None),
+        (LoraSettings(rank=4), {"rank": 8}, "--ds.lora.rank 4 --ds.lora.alpha 16"),
+        (LoraSettings(rank=4), {"rank": 4, "alpha": 8}, "--ds.lora.alpha 16"),
+        (LoraSettings(rank=4), {}, "resume with --ds.lora.rank 4"),
+        (
+            LoraSettings(rank=4, target_modules=("v_proj", "q_proj")),
+            {"rank": 4},
+            "--ds.lora.target_modules q_proj v_proj",
+        ),
+        (LoraSettings(), {"rank": 4}, "was written without LoRA; drop --ds.lora.rank"),
+    ],
+)
+def test_a_checkpoint_of_another_adapter_is_refused(
+    world: RandomWorld,
+    tmp_path: Path,
+    saved: LoraSettings,
+    asked: dict[str, object],
+    remedy: str | None,
+) -> None:
+    folder = tmp_path / "run/checkpoints/_actor"
+    (folder / "global_step20").mkdir(parents=True)
+    (folder / "latest").write_text("global_step20")
+    if saved.rank:
+        saved.write_note(folder / "global_step20")
+    flags = world.flags(
+        tmp_path / "run", **{f"ds__lora__{name}": value for name, value in asked.items()}
+    )
+    found = problems_of([*flags, "--ckpt.load_enable"])
+    assert len(found) == (remedy is not None), found
+    assert remedy is None or remedy in found[0]
+
+
+def test_a_rate_too_low_for_an_adapter_is_warned_of(world: RandomWorld, tmp_path: Path) -> None:
+    flags = world.flags(tmp_path / "run", **LORA)
+    (warning,) = prepare(*parse(flags)).warnings
+    assert "--actor.adam.lr 5e-07 with --ds.lora.rank 8" in warning and "2e-4 is usual" in warning
+    assert prepare(*parse([*flags, "--actor.adam.lr", "1e-4"])).warnings == []
+
+
+def test_an_adapter_on_named_layers_and_on_an_output_layer_of_its_own(
+    world: RandomWorld, tmp_path: Path
+) -> None:
+    flags = world.flags(tmp_path / "run", **LORA, actor__adam__lr=1e-4)
+    flags += ["--ds.lora.target_modules", "q_proj", "v_proj"]
+    assert problems_of(flags) == []
+    config = AutoConfig.from_pretrained(world.policy)
+    config.tie_word_embeddings = False
+    assert not list(find_target_problems(LoraSettings(rank=1, target_modules=("lm_head",)), config))
+
+
 def test_remote_code_is_refused(world: RandomWorld, tmp_path: Path) -> None:
     policy = shutil.copytree(world.policy, tmp_path / "policy")
     config = (policy / "config.json").read_text()
@@ -314,7 +394,7 @@ def test_every_flag_named_in_a_message_exists() -> None:
     from pure_rlhf.cli.train_pure import _flag_names
 
     names = set(_flag_names(PureConfig()))
-    files = ["validation.py", "data.py", "config.py"]
+    files = ["validation.py", "data.py", "config.py", "adapters.py"]
     files += [f"algorithm/{name}.py" for name in ("settings", "credit_assignment", "curriculum")]
     for file in files:
         source = (Path(__file__).parents[2] / "pure_rlhf" / file).read_text()
