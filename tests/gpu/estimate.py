@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 
-def estimated_gb(check: str) -> float | None:
-    """What the project's own estimate gives for the fullest GPU in a check, in GB; None: it has none for it.
+from pure_rlhf.cli.train_pure import parse
+from pure_rlhf.fit.estimate import GB, Circumstances, Models, estimate
+from pure_rlhf.fit.host import Host
+from pure_rlhf.fit.shapes import KNOWN_MODELS, without_output
+from tests.gpu.end_to_end import flags
+from tests.gpu.models import Setting
 
-    There is none yet; the checks `shared` and `split` are for it: `end_to_end.flags` are the flags of those runs.
-    """
-    return None
+
+def estimated_gb(check: str, host: Host) -> float | None:
+    """What the doctor says of the fullest training GPU in the runs `shared` and `split`, in GB; None: other checks."""
+    if not host.gpus or (check != "shared" and check != "split"):
+        return None
+    nowhere = Path("nowhere")  # the shapes are known
+    config, problems = parse(flags(Setting("cuda", nowhere), check, nowhere), len(host.gpus))
+    assert not problems, problems
+    shape = KNOWN_MODELS["Qwen/Qwen2.5-0.5B"]
+    models = Models(policy=shape, prm=without_output(shape))
+    circumstances = Circumstances(gpu_bytes=host.smallest_gpu, fused_cross_entropy=host.flash_attn)
+    return max(estimate(config, models, circumstances).training.values()) / GB
 
 
 def compare(measured_gb: float | None, estimate_gb: float | None) -> str:

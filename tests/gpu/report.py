@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import distributions
 from typing import Any
 
+from pure_rlhf.fit.host import read_host
 from tests.gpu.estimate import compare, estimated_gb
 from tests.gpu.runner import Result
 
@@ -49,7 +50,7 @@ def report(results: Sequence[Result], host: Sequence[str]) -> str:
         outcome = f"**{result.outcome}**" if result.outcome != "passed" else "passed"
         reason = f": {_cell(result.reason)}" if result.reason else ""
         seconds = f"{result.seconds:.0f}" if result.seconds else "-"
-        memory = compare(result.gpu_gb, estimated_gb(result.name))
+        memory = compare(result.gpu_gb, estimated_gb(result.name, read_host()))
         numbers = ", ".join(
             f"{name} {_number(value)}" for name, value in result.numbers.items() if name != "phases"
         )

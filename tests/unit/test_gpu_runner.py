@@ -12,10 +12,11 @@ import psutil
 import pytest
 
 from pure_rlhf.cli.train_pure import parse
+from pure_rlhf.fit.host import asked_host
 from tests.gpu import __main__ as program
 from tests.gpu import end_to_end
 from tests.gpu.end_to_end import RunFailed, judge
-from tests.gpu.estimate import compare
+from tests.gpu.estimate import compare, estimated_gb
 from tests.gpu.models import Setting, with_made_up_words
 from tests.gpu.report import report
 from tests.gpu.runner import Check, Result, run_checks
@@ -126,6 +127,17 @@ def test_the_page_has_hardware_memory_and_phases() -> None:
     assert "| split | **not run**: needs two GPUs | - | - |  |" in text
     assert "| phase | shared |" in text and "| policy_update | 120 |" in text
     assert "| generation | 1.25 |" in text
+
+
+def test_the_doctor_has_an_estimate_of_the_whole_runs() -> None:
+    """Sharing, the engine's part of the GPU (0.35 of 85 GB) and the policy's weights (1 GB) are most of it."""
+    shared, split = (
+        estimated_gb("shared", asked_host("1x80")),
+        estimated_gb("split", asked_host("2x80")),
+    )
+    assert shared is not None and 0.35 * 85 + 1 < shared < 40
+    assert split is not None and 3 < split < 25  # three models of 1 GB, optimiser, logits
+    assert estimated_gb("zero2", asked_host("2x80")) is None
 
 
 def test_measured_memory_stands_beside_the_estimate() -> None:
