@@ -12,6 +12,7 @@ import ray
 import torch
 from openrlhf.trainer.ray import ppo_actor
 from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
+from transformers import set_seed
 
 from pure_rlhf.workers.transports import Broadcast, SameDevice, open_group
 from pure_rlhf.workers.upstream import replaced, undecorated
@@ -57,6 +58,12 @@ class PolicyWorker(undecorated(ppo_actor.PolicyModelActor)):
         # Upstream's method names its trainer class, whose constructor already opens the sync group.
         with replaced(ppo_actor, "ActorPPOTrainer", PolicyTrainer):
             super().init_model_from_pretrained(*args, **kwargs)
+
+    def fit(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        # Upstream draws the order of the micro-batches from a state that two runs of one seed do not share. The number
+        # of optimiser steps is in the checkpoint, so a resumed run draws the same.
+        set_seed(self.strategy.seed + self.actor_scheduler.last_epoch)
+        return super().fit(*args, **kwargs)
 
     def broadcast_to_vllm(self) -> dict[str, float]:
         """Push the weights to all engines; returns the transfer's metrics (rank 0)."""
