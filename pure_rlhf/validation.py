@@ -26,6 +26,13 @@ from pure_rlhf.monitoring.sinks import find_mlflow_problems
 from pure_rlhf.placement import OLDEST_DRIVER, driver_version, visible_gpus
 from pure_rlhf.prm.conventions import PrmConvention, PureConvention, has_rotary_positions
 from pure_rlhf.prm.scorer import VLLM_CONVENTIONS, load_convention
+from pure_rlhf.prm_checks import (
+    check_implicit_prm,
+    check_labels,
+    check_learning_prm,
+    check_prm_values,
+    unread_settings_problem,
+)
 from pure_rlhf.types import Tokenizer
 
 _FLASH_ATTN = (
@@ -40,7 +47,7 @@ class Inputs:
     train_prompts: PromptSet = field(default_factory=lambda: PromptSet([], 0))
     eval_prompts: PromptSet = field(default_factory=lambda: PromptSet([], 0))
     selection_prompts: PromptSet = field(default_factory=lambda: PromptSet([], 0))
-    prm_convention: PrmConvention | None = None  # None in mode VR
+    prm_convention: PrmConvention | None = None  # None in mode VR, and of an implicit PRM
     warnings: list[str] = field(default_factory=list)
 
 
@@ -66,6 +73,9 @@ def check_values(config: PureConfig) -> Iterator[str]:
     yield from find_curriculum_problems(c.curriculum)
     yield from _check_alarms(c)
     yield from find_mlflow_problems(c.logger.mlflow_experiment)
+    yield from check_prm_values(c)
+    if (unread := unread_settings_problem(c)) is not None:
+        yield unread
     yield from _check_batches(c)
     yield from _check_gpus()
     yield from _check_placement(c)
@@ -210,9 +220,9 @@ def _check_sharing(c: PureConfig) -> Iterator[str]:
             "--placement shared with --reward.backend vllm: an engine of the PRM needs a GPU of its own; use "
             "--reward.backend transformers"
         )
-    frozen = [("ref", c.ref.offload)] * c.uses_reference + [
-        ("reward", c.reward.offload)
-    ] * c.uses_prm
+    frozen = [("ref", c.ref.offload)] * c.uses_reference + [("reward", c.reward.offload)] * (
+        c.uses_prm and not c.learns_prm
+    )
     for name, offload in frozen:
         if c.ds.zero_stage == 3 and not offload:
             yield (
@@ -239,7 +249,12 @@ def _check_inputs(c: PureConfig, inputs: Inputs) -> Iterator[str]:
     yield from problems
     if c.uses_prm:
         yield from _check_credit_function(c)
-        yield from _check_prm(c, inputs)
+        if c.uses_implicit_prm:
+            yield from check_implicit_prm(c, tokenizer)
+        else:
+            yield from _check_prm(c, inputs)
+    if c.learns_prm:
+        yield from check_learning_prm(c, inputs.prm_convention)
     if c.data.prompt_dataset is None:
         yield "--data.prompt_dataset is missing: name a .json, .jsonl or .parquet file or a Hugging Face data set"
     yield from _read_prompts(c, tokenizer, inputs)
@@ -314,6 +329,7 @@ def _check_records(c: PureConfig, inputs: Inputs) -> Iterator[str]:
             f"{c.data.prompt_dataset} has an answer in column {c.data.label_key!r}; name the right column with "
             f"--data.label_key, or use off"
         )
+    yield from check_labels(c, train)
     labelled = sum(record.label is not None for record in train)
     if train and not c.curriculum.keep_unlabelled and labelled < c.rollout.batch_size:
         yield (
@@ -370,10 +386,12 @@ def _check_output(c: PureConfig, run: RunDirectory) -> Iterator[str]:
         weights = sum(file.stat().st_size for file in model.glob("*.safetensors"))
         # A checkpoint holds bf16 weights (2 bytes) and fp32 master weights and Adam moments (12 bytes); one as a
         # Hugging Face folder holds the weights alone.
-        checkpoint = (0 if c.ckpt.disable_ds else 8 * weights) + weights * c.ckpt.save_hf
+        # A PRM that learns has one of its own.
+        learning = weights * (1 + c.learns_prm)
+        checkpoint = (0 if c.ckpt.disable_ds else 8 * learning) + weights * c.ckpt.save_hf
         written = c.max_steps // c.ckpt.save_steps if c.ckpt.save_steps > 0 else 0
         kept = min(written, c.ckpt.max_num + 1)  # a new one is there before the oldest goes
-        needed = kept * checkpoint + weights
+        needed = kept * checkpoint + learning
         free = shutil.disk_usage(parent).free
         if needed > free:
             yield (

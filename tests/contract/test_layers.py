@@ -29,6 +29,7 @@ LAYERS = (
     {"algorithm", "grading", "model_folder"},
     {"monitoring", "prm"},
     {"config", "data", "report"},
+    {"prm_checks"},
     {"ray_runtime", "validation"},
     {"workers"},
     {"cli"},
