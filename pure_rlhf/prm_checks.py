@@ -16,7 +16,7 @@ from pure_rlhf.prm.learning import READ_BY_FROZEN_IMPLICIT, changed_settings, re
 from pure_rlhf.types import Tokenizer
 
 LEARNING_CONVENTIONS = ("pure", "qwen", "skywork")
-"""Conventions of a head of their own: a language model that is read at two tokens is cut down, and could not be saved."""
+"""Those with a head of their own: a language model that is read at two tokens is cut down, and could not be saved."""
 PRM_CHECKPOINTS = "_prm"
 """Beside `_actor` in --ckpt.path."""
 
@@ -41,13 +41,13 @@ def check_prm_values(c: PureConfig) -> Iterator[str]:
 def _check_implicit_values(c: PureConfig) -> Iterator[str]:
     if not c.scores_at_temperature_one:
         yield (
-            f"--rollout.temperature {c.rollout.temperature} with --process_reward implicit: its log-ratios are taken at "
-            "temperature 1, and so must the reference's; add --log_prob_temperature one, or sample at 1"
+            f"--rollout.temperature {c.rollout.temperature} with --process_reward implicit: its log-ratios are taken "
+            "at temperature 1, and so must the reference's; add --log_prob_temperature one, or sample at 1"
         )
     if c.granularity == "token" and c.mask_separator:
         yield (
-            "--process_granularity token with --mask_separator: every token ends a span, so no advantage would be left; "
-            "add --no_mask_separator (--convention prime does), or use --process_granularity step"
+            "--process_granularity token with --mask_separator: every token ends a span, so no advantage would be "
+            "left; add --no_mask_separator (--convention prime does), or use --process_granularity step"
         )
     if c.prm_update == "last_step":
         yield (
@@ -56,7 +56,7 @@ def _check_implicit_values(c: PureConfig) -> Iterator[str]:
         )
     if c.reward.backend != "transformers":
         yield (
-            f"--reward.backend {c.reward.backend} with --process_reward implicit: log-probabilities of tokens come from "
+            f"--reward.backend {c.reward.backend} with --process_reward implicit: log-probabilities come from "
             "the same code as the reference's; use --reward.backend transformers"
         )
     if c.prm_update == "none" and c.reward.model_name_or_path == c.actor.model_name_or_path:
@@ -69,8 +69,8 @@ def _check_implicit_values(c: PureConfig) -> Iterator[str]:
 def _check_learned_values(c: PureConfig) -> Iterator[str]:
     if c.granularity != "step":
         yield (
-            f"--process_granularity {c.process_granularity} with --process_reward learned: such a PRM scores steps; use "
-            "step, or --process_reward implicit"
+            f"--process_granularity {c.process_granularity} with --process_reward learned: such a PRM scores steps; "
+            "use step, or --process_reward implicit"
         )
     if c.learns_prm and c.reward.backend != "transformers":
         yield (
@@ -82,8 +82,8 @@ def _check_learned_values(c: PureConfig) -> Iterator[str]:
 def _check_learning_values(c: PureConfig) -> Iterator[str]:
     if c.train.dynamic_batch_enable:
         yield (
-            f"--train.dynamic_batch_enable with --prm_update {c.prm_update}: a PRM that learns is trained in batches of "
-            "responses; drop one of the two"
+            f"--train.dynamic_batch_enable with --prm_update {c.prm_update}: a PRM that learns is trained in batches "
+            "of responses; drop one of the two"
         )
     answers = c.rollout.batch_size * c.rollout.n_samples_per_prompt
     size, micro = c.prm_batch_size, c.prm_micro_batch_size
@@ -141,8 +141,8 @@ def check_implicit_prm(c: PureConfig, policy_tokenizer: Tokenizer | None) -> Ite
     kinds = config.architectures or []
     if kinds and not any(kind.endswith("ForCausalLM") for kind in kinds):
         yield (
-            f"{flag} {name}: an implicit PRM is a causal language model, this one is {', '.join(kinds)}; leave the flag "
-            "out (then it starts as the policy's model), or use --process_reward learned"
+            f"{flag} {name}: an implicit PRM is a causal language model, this one is {', '.join(kinds)}; leave the "
+            "flag out (then it starts as the policy's model), or use --process_reward learned"
         )
     if policy_tokenizer is not None:
         yield from _check_same_text(f"{flag} {name}", tokenizer, policy_tokenizer)
