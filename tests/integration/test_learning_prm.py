@@ -25,7 +25,8 @@ def test_prime_on_two_ranks_and_resumed(world: RandomWorld, tmp_path: Path) -> N
         prm_update="outcome",
         convention="prime",
         reward__model_name_or_path=None,
-        prm__adam__lr=1e-3,
+        prm__adam__lr=2e-3,
+        prm__batch_size=32,  # one optimiser step of the PRM each
         actor__num_gpus_per_node=2,
         ref__num_gpus_per_node=2,
         reward__num_gpus_per_node=2,
@@ -42,11 +43,12 @@ def test_prime_on_two_ranks_and_resumed(world: RandomWorld, tmp_path: Path) -> N
     # as long as the PRM is its reference, both computed alike, nothing is paid
     assert first["prm/drift"] == 0 and first["prm/largest_return"] == 0
     assert first["prm/positive_reward_frac"] == 0
-    assert first["prm/loss"] == pytest.approx(math.log(2), abs=0.02)
-    assert first["prm/grad_norm"] > 0 and first["prm/learning_rate"] == 1e-3
+    # of other micro-batches than the reference's, so up to rounding
+    assert first["prm/loss"] == pytest.approx(math.log(2), abs=0.005)
+    assert first["prm/grad_norm"] > 0 and first["prm/learning_rate"] == 2e-3
     assert rows[1]["prm/drift"] > 0 and rows[1]["prm/largest_return"] > 0
     assert rows[2]["prm/drift"] > rows[1]["prm/drift"]
-    assert rows[2]["prm/loss"] < rows[0]["prm/loss"] - 0.05
+    assert rows[2]["prm/loss"] < rows[1]["prm/loss"] < rows[0]["prm/loss"]
     assert all(row["prm/pair_accuracy"] == 0.5 for row in rows)  # no two outcomes differ
     assert all(row["timing/prm_update"] > 0 for row in rows)
     steps = [
@@ -74,7 +76,7 @@ def test_prime_on_two_ranks_and_resumed(world: RandomWorld, tmp_path: Path) -> N
     resumed = metrics(folder)[3]
     # it goes on with the trained PRM: at its start the drift would be exactly 0, and the loss ln 2
     assert resumed["prm/drift"] > rows[1]["prm/drift"]
-    assert resumed["prm/loss"] < rows[0]["prm/loss"] - 0.05
+    assert resumed["prm/loss"] < rows[1]["prm/loss"]
 
 
 def test_online_pure_updates_first(world: RandomWorld, tmp_path: Path) -> None:
