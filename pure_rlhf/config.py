@@ -372,6 +372,15 @@ class PureConfig(AdvantageSettings):
         return self.prm.micro_batch_size or self.train.micro_batch_size
 
     @property
+    def prm_replay_rows(self) -> int:
+        """Rows of --prm.replay_dataset that come on top of those responses: the share in whole micro-batches."""
+        if self.prm.replay_share == 0:
+            return 0
+        unit = self.training_gpus * self.prm_micro_batch_size
+        share = self.prm.replay_share
+        return max(round(self.prm_batch_size * share / (1 - share) / unit), 1) * unit
+
+    @property
     def scores_at_temperature_one(self) -> bool:
         """Whether policy and reference give log-probabilities of their own distribution, as an implicit PRM does."""
         return self.log_prob_temperature == "one" or self.rollout.temperature == 1.0

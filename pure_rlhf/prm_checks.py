@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pure_rlhf.config import PureConfig
-from pure_rlhf.data import PromptRecord
+from pure_rlhf.data import PromptRecord, load_rows
 from pure_rlhf.model_folder import load_model_config, load_tokenizer
 from pure_rlhf.prm.conventions import PrmConvention
 from pure_rlhf.prm.learning import READ_BY_FROZEN_IMPLICIT, changed_settings, reference_problem
+from pure_rlhf.prm.replay import parse_labelled_responses
 from pure_rlhf.types import Tokenizer
 
 LEARNING_CONVENTIONS = ("pure", "qwen", "skywork")
@@ -103,11 +104,12 @@ def _check_learning_values(c: PureConfig) -> Iterator[str]:
 
 
 def _check_replay(c: PureConfig) -> Iterator[str]:
-    flags = f"--prm.replay_dataset {c.prm.replay_dataset} --prm.replay_share {c.prm.replay_share}"
+    source, share = c.prm.replay_dataset, c.prm.replay_share
+    flags = f"--prm.replay_dataset {source} --prm.replay_share {share}"
     if c.uses_implicit_prm:
         yield f"{flags}: an implicit PRM cannot learn from labels of steps; drop both"
-    else:
-        yield f"{flags}: replay is not built yet; drop both"
+    elif source is None or share == 0:
+        yield f"{flags}: one does nothing without the other; set both, for example a share of 0.5"
 
 
 def unread_settings_problem(c: PureConfig) -> str | None:
@@ -167,6 +169,8 @@ def check_learning_prm(c: PureConfig, convention: PrmConvention | None) -> Itera
             f"--prm_update {c.prm_update}: PRMs of the conventions {', '.join(LEARNING_CONVENTIONS)} can learn, "
             f"{c.reward.model_name_or_path} is of {convention.name}; use --prm_update none"
         )
+    elif convention is not None and c.prm.replay_dataset is not None:
+        yield from _check_replay_rows(c.prm.replay_dataset, convention)
     if not c.ckpt.load_enable:
         return
     tag = checkpoint_tag(c)
@@ -178,6 +182,19 @@ def check_learning_prm(c: PureConfig, convention: PrmConvention | None) -> Itera
         )
     elif (problem := reference_problem(folder, c.actor.model_name_or_path)) is not None:
         yield f"--ckpt.load_enable: {problem}"
+
+
+def _check_replay_rows(source: str, convention: PrmConvention) -> Iterator[str]:
+    if convention.name != "pure":
+        yield (
+            f"--prm.replay_dataset {source}: its rows are laid out for PRMs of the convention pure, this one is of "
+            f"{convention.name}; drop --prm.replay_dataset and --prm.replay_share"
+        )
+        return
+    try:
+        parse_labelled_responses(load_rows(source, "train"))
+    except ValueError as error:
+        yield f"--prm.replay_dataset {source}: {error}; name a file with rows as in docs/prm.md"
 
 
 def checkpoint_tag(c: PureConfig) -> str | None:

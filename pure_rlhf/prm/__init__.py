@@ -6,6 +6,7 @@
     batching       responses -> batches of at most so many tokens
     models         loading a checkpoint
     learning       settings of a PRM that learns during RL
+    replay         rows with labels that it goes on learning from
     scorer         all of it for texts, without Ray
 
 One definition for RL (`workers/prm_reader.py`, `workers/prm_worker.py`), PRM training and evaluation.

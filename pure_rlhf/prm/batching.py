@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from pure_rlhf.types import PrmInputs
+
+T = TypeVar("T")
 
 
 def plan_batches(lengths: Sequence[int], *, max_tokens: int, num_ranks: int = 1) -> list[list[int]]:
@@ -102,6 +105,19 @@ def plan_training(
         for batch in range(0, num_rows, batch_size)
         for start in range(batch + rank * share, batch + (rank + 1) * share, micro_batch_size)
     ]
+
+
+def join_plans(first: list[T], second: list[T], num_parts: int) -> list[T]:
+    """Two lists of equally many parts as one: of each part what is in the first, then what is in the second.
+
+    Example: `join_plans(["a", "b"], [1, 2], 2)` gives `["a", 1, "b", 2]`.
+    """
+    sizes = len(first) // num_parts, len(second) // num_parts
+    joined: list[T] = []
+    for part in range(num_parts):
+        for items, size in zip((first, second), sizes, strict=True):
+            joined += items[part * size : (part + 1) * size]
+    return joined
 
 
 def _cost(batch: Sequence[int], lengths: Sequence[int]) -> int:

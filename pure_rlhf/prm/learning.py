@@ -48,11 +48,12 @@ class PrmConfig:
     warmup_steps: Annotated[int, Bounds(low=0, remedy="0 pays from the first step")] = 0
     """First steps of the run in which the PRM learns and its rewards count 0."""
     replay_dataset: str | None = None
-    """Rows with step labels that a PRM which scores steps goes on learning from: a file of prm_training's form."""
+    """Rows with step labels that a PRM which scores steps goes on learning from: a file with the columns prompt,
+    completions and labels (docs/prm.md)."""
     replay_share: Annotated[float, Bounds(low=0, high=0.9, remedy="0.5 is half of every batch")] = (
         0.0
     )
-    """Share of those rows in what the PRM learns from."""
+    """Share of those rows in what the PRM learns from: they come on top of --prm.batch_size, as whole micro-batches."""
     normalize: Literal["largest_return", "none"] = "largest_return"
     """How implicit rewards are scaled: by the largest return of the rollout, as published, or by --prm.beta alone."""
     return_floor: Annotated[float, Bounds(low=0, remedy="the default is 1e-4")] = 1e-4

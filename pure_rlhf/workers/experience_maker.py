@@ -37,6 +37,8 @@ from pure_rlhf.workers.samples_generator import answer_texts
 if TYPE_CHECKING:
     from openrlhf.trainer.ray.launcher import RayActorGroup
 
+    from pure_rlhf.prm.replay import Replay
+
 
 class PureExperienceMaker(RemoteExperienceMaker):
     """Upstream's log-probabilities and KL, PURE's rewards and advantages.
@@ -48,6 +50,7 @@ class PureExperienceMaker(RemoteExperienceMaker):
         max_response_tokens: the length limit of a response.
         verifier: grades final answers.
         prm_reader: lays out answers for a PRM that scores steps; None where there is none.
+        replay: what a PRM that scores steps learns from besides; None: nothing.
         fit_prm: trains the PRM before it scores (`--prm_update_order update_first`); None: it is trained later.
         separator_ids, eos_token_ids: token ids of the step rules.
         gpus: asked for the models' turn.
@@ -65,6 +68,7 @@ class PureExperienceMaker(RemoteExperienceMaker):
         prm_reader: PrmReader | None,
         eos_token_ids: list[int],
         gpus: OwnGpus,
+        replay: Replay | None = None,
         fit_prm: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(*args)
@@ -74,7 +78,7 @@ class PureExperienceMaker(RemoteExperienceMaker):
         self.max_response_tokens = max_response_tokens
         self.verifier = verifier
         self.separator_ids = separator_ids
-        self.process_rewards = make_process_rewards(self, prm_reader)
+        self.process_rewards = make_process_rewards(self, prm_reader, replay)
         self.reference_results: list[ray.ObjectRef] = []
         self.fit_prm = fit_prm
         self.eos_token_ids = eos_token_ids

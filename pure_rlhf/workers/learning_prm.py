@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 def learning_strategy(strategy: DeepspeedStrategy) -> DeepspeedStrategy:
     """The policy's strategy with the batch sizes of the PRM: DeepSpeed's settings are made from them."""
     args = copy.deepcopy(strategy.args)
-    args.train.batch_size = args.pure.prm_batch_size
+    args.train.batch_size = args.pure.prm_batch_size + args.pure.prm_replay_rows
     args.train.micro_batch_size = args.pure.prm_micro_batch_size
     return get_strategy(args)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ray
 import torch
@@ -28,7 +28,7 @@ from pure_rlhf.algorithm.prm_losses import (
 )
 from pure_rlhf.algorithm.step_segmentation import response_spans, token_spans
 from pure_rlhf.monitoring.prm_metrics import scoring_metrics
-from pure_rlhf.prm.batching import cut_into_batches, plan_training
+from pure_rlhf.prm.batching import cut_into_batches, join_plans, plan_training
 from pure_rlhf.types import ImplicitRows, PrmInputs, StepRows, StepSpans
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
 
     from pure_rlhf.config import PureConfig
+    from pure_rlhf.prm.replay import Replay
     from pure_rlhf.workers.prm_reader import PrmReader
 
 
@@ -60,6 +61,7 @@ class ProcessRewards(ABC):
         self.maker = maker
         self.config: PureConfig = maker.args.pure
         self.group_size = self.config.rollout.n_samples_per_prompt
+        self.step = 0  # of the run
 
     @abstractmethod
     def start(
@@ -90,9 +92,13 @@ class ProcessRewards(ABC):
             micro_batch_size=self.config.prm_micro_batch_size,
             num_ranks=self.config.training_gpus,
         )
-        rows = [rows_of(chosen) for chosen in plan]
+        rows = self._with_replay([rows_of(chosen) for chosen in plan], num)
         group = self.maker.reward_model_group
         ray.get(group.async_run_method_batch(method_name="append", rows=rows))
+
+    def _with_replay(self, rows: list[Any], num: int) -> list[Any]:
+        """The micro-batches of `num` responses with those of other rows between them."""
+        return rows
 
 
 class NoProcessRewards(ProcessRewards):
@@ -111,11 +117,18 @@ class NoProcessRewards(ProcessRewards):
 
 
 class LearnedRewards(ProcessRewards):
-    """A PRM that scores the steps of the text. `reader` lays out responses for it."""
+    """A PRM that scores the steps of the text.
 
-    def __init__(self, maker: RemoteExperienceMaker, reader: PrmReader) -> None:
+    Args:
+        reader: lays out responses for it. replay: what it learns from besides; None: nothing.
+    """
+
+    def __init__(
+        self, maker: RemoteExperienceMaker, reader: PrmReader, replay: Replay | None
+    ) -> None:
         super().__init__(maker)
         self.reader = reader
+        self.replay = replay
 
     def start(
         self, batch: Experience, steps: StepSpans, micro_batches: Sequence[Experience]
@@ -177,6 +190,17 @@ class LearnedRewards(ProcessRewards):
             mask_BS=mask_BS,
             group_size=self.group_size,
         )
+
+    def _with_replay(self, rows: list[Any], num: int) -> list[Any]:
+        if self.replay is None:
+            return rows
+        num_steps, num_ranks = num // self.config.prm_batch_size, self.config.training_gpus
+        replayed = self.replay.draw(
+            num_steps * self.config.prm_replay_rows,
+            micro_batch_size=self.config.prm_micro_batch_size,
+            step=self.step,
+        )
+        return join_plans(rows, replayed, num_ranks * num_steps)
 
 
 class ImplicitRewards(ProcessRewards):
@@ -245,11 +269,13 @@ class ImplicitRewards(ProcessRewards):
         return in_rollout_order(self.micro_batches, values, self.batch.action_mask.shape)
 
 
-def make_process_rewards(maker: RemoteExperienceMaker, reader: PrmReader | None) -> ProcessRewards:
+def make_process_rewards(
+    maker: RemoteExperienceMaker, reader: PrmReader | None, replay: Replay | None = None
+) -> ProcessRewards:
     """Those of the run's settings, for the PRM of `maker`."""
     if maker.reward_model_group is None:
         return NoProcessRewards(maker)
     if maker.args.pure.uses_implicit_prm:
         return ImplicitRewards(maker)
     assert reader is not None, "a PRM without its reader"
-    return LearnedRewards(maker, reader)
+    return LearnedRewards(maker, reader, replay)

@@ -22,6 +22,7 @@ from transformers import GenerationConfig
 from pure_rlhf.algorithm.settings import scheduled_coef
 from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
 from pure_rlhf.config import PureConfig
+from pure_rlhf.data import load_rows
 from pure_rlhf.grading.pool import VerifierPool
 from pure_rlhf.model_folder import load_tokenizer
 from pure_rlhf.monitoring.alarm_watch import AlarmWatch
@@ -36,6 +37,7 @@ from pure_rlhf.monitoring.run_directory import (
     prune_prm_checkpoints,
 )
 from pure_rlhf.monitoring.sinks import open_sinks
+from pure_rlhf.prm.replay import Replay
 from pure_rlhf.prm_checks import checkpoint_tag
 from pure_rlhf.types import Tokenizer
 from pure_rlhf.validation import Inputs
@@ -179,6 +181,7 @@ class PureTrainer(undecorated(PPOTrainer)):
             verifier=self.verifier,
             separator_ids=find_separator_token_ids(tokenizer, config.step_separator),
             prm_reader=_prm_reader(config, inputs, tokenizer),
+            replay=_replay(config, inputs),
             eos_token_ids=eos_token_ids(config.actor.model_name_or_path, tokenizer.eos_token_id),
             gpus=self.gpus,
             fit_prm=self._fit_prm_first
@@ -220,6 +223,7 @@ class PureTrainer(undecorated(PPOTrainer)):
         self, rollout_samples: list[Experience], global_step: int
     ) -> tuple[dict[str, float], int]:
         self.experience_maker.process_reward_coef = self.process_reward_coef(global_step)
+        self.experience_maker.process_rewards.step = global_step
         status, next_step = super().train_step(rollout_samples, global_step)
         self.run.write_rollouts(next_step, self.experience_maker.rollout_records)
         return status, next_step
@@ -358,6 +362,20 @@ def _prm_reader(config: PureConfig, inputs: Inputs, tokenizer: Tokenizer) -> Prm
         policy_tokenizer=tokenizer,
         questions={record.prompt: record.question for record in inputs.train_prompts.records},
         step_separator=config.step_separator,
+    )
+
+
+def _replay(config: PureConfig, inputs: Inputs) -> Replay | None:
+    if not config.learns_prm or config.prm.replay_dataset is None or inputs.prm_convention is None:
+        return None
+    return Replay(
+        load_rows(config.prm.replay_dataset, "train"),
+        inputs.prm_convention,
+        load_tokenizer(
+            config.reward.model_name_or_path, trust_remote_code=config.trust_remote_code
+        ),
+        max_tokens=config.data.max_len,
+        seed=config.train.seed,
     )
 
 

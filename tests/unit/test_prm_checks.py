@@ -99,6 +99,21 @@ def test_values_at_odds(
     assert flag in problems[0] and remedy in problems[0]
 
 
+def test_rows_to_replay(world: RandomWorld, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"prompt": "p", "completions": ["a", "b"], "labels": [True]}) + "\n")
+    flags = world.flags(
+        tmp_path / "run", prm_update="last_step", prm__replay_dataset=rows, prm__replay_share=0.5
+    )
+    (problem,) = problems_of(flags)
+    assert "row 1: needs one label" in problem and "--prm.replay_dataset" in problem
+    rows.write_text(json.dumps({"prompt": "p", "completions": ["a"], "labels": [True]}) + "\n")
+    assert problems_of(flags) == []
+    assert parse(flags)[0].prm_replay_rows == 16  # as many as --prm.batch_size
+    (problem,) = problems_of(flags[:-2])
+    assert "one does nothing without the other" in problem
+
+
 def test_prompts_without_an_answer_are_refused(world: RandomWorld, tmp_path: Path) -> None:
     flags = prime_flags(world, tmp_path / "run")[:-1]
     (problem,) = problems_of(flags)
