@@ -1,6 +1,6 @@
 """Rows with step labels that a PRM goes on learning from while it learns from outcomes, so that it does not forget.
 
-The file is of the form that PRM training reads: `prompt`, `completions` (the steps), `labels` (one a step, true: right).
+The form of the file is that of PRM training: `prompt`, `completions` (the steps), `labels` (one a step, true: right).
 """
 
 from __future__ import annotations

@@ -80,13 +80,18 @@ def test_prime_on_two_ranks_and_resumed(world: RandomWorld, tmp_path: Path) -> N
 
 
 def test_online_pure_updates_first(world: RandomWorld, tmp_path: Path) -> None:
-    """PURE's classifier learns from outcomes, and scores with what it has learnt, on GPUs that are shared."""
+    """PURE's classifier learns from outcomes and from labels, and scores with what it has learnt, on shared GPUs."""
     folder = tmp_path / "run"
+    labelled = tmp_path / "labelled.jsonl"
+    row = {"prompt": "What is 1 + 1?", "completions": ["It is 3.", "So 3"], "labels": [0, 0]}
+    labelled.write_text(json.dumps(row) + "\n")
     flags = world.flags(
         folder,
         prm_update="outcome",
         prm_update_order="update_first",
         prm__adam__lr=1e-3,
+        prm__replay_dataset=labelled,
+        prm__replay_share=0.5,
         placement="shared",
         max_steps=2,
     )
@@ -96,7 +101,7 @@ def test_online_pure_updates_first(world: RandomWorld, tmp_path: Path) -> None:
     assert all(0 < row["prm/loss"] < 3 and row["prm/grad_norm"] > 0 for row in rows)
     assert rows[1]["prm/loss"] < rows[0]["prm/loss"]
     assert "prm/drift" not in rows[0]
-    # all outcomes are 0: the smallest reward of a response falls
+    # all outcomes and labels are 0: the smallest reward of a response falls
     assert rows[1]["reward/process_return"] < rows[0]["reward/process_return"]
     AutoModelForTokenClassification.from_pretrained(folder / "prm")
     assert largest_change(world.prm, folder / "prm") > 1e-4
