@@ -12,11 +12,14 @@ Reading order is the path of the data:
       algorithm.curriculum      which prompts are trained on, before the PRM is asked
     1 algorithm.step_segmentation                         response tokens -> steps
     2 prm, workers.prm_reader, workers.prm_worker         steps -> step rewards in [-1, 1]
+      algorithm.implicit_reward                           or tokens -> log-ratios of two language models (PRIME)
+      workers.process_rewards   either of the two, on the driver
       grading                   final answer -> {0, 1} and the rule that accepted it, in processes of its own
     3 algorithm.credit_assignment                         step rewards -> min-form credit (the paper's contribution)
     4 algorithm.baselines, algorithm.advantages           group baseline, KL, returns, separator mask, normalisation
       workers.experience_maker  runs 1 to 4 on the driver
     5 workers.policy_worker     PPO update (OpenRLHF's); workers.lora: of an adapter on a frozen base
+      workers.learning_prm      the PRM's, where it learns too (algorithm.prm_losses; checked by prm_checks)
     6 workers.weight_sources, workers.weight_sync, workers.transports, workers.engine_worker
                                 the updated weights into the engines
       workers.gpu_turns         who is on the GPUs meanwhile, where all live on the same ones (workers.host_copy)

@@ -18,6 +18,7 @@ from pure_rlhf.bounds import Bounds
 from pure_rlhf.grading import MAX_TIMEOUT_SECONDS
 from pure_rlhf.monitoring.alarm_watch import AlarmSettings
 from pure_rlhf.placement import PlacementName, Split
+from pure_rlhf.prm.learning import PrmConfig
 
 DEFAULT_INPUT_TEMPLATE = (
     '{}\n\nPlease reason step by step with steps separated by "\n\n", '
@@ -80,7 +81,7 @@ class RewardConfig:
     """The process reward model (PRM); not loaded in mode VR."""
 
     model_name_or_path: str = "jinachris/PURE-PRM-7B"
-    """PRM: folder or hub name."""
+    """PRM: folder or hub name. The default of --process_reward implicit is --actor.model_name_or_path."""
     backend: Literal["transformers", "vllm"] = "transformers"
     """transformers: shares the GPUs of policy and reference; vllm: num_nodes x num_gpus_per_node pooling engines, each
     on a GPU of its own (conventions pure and qwen)."""
@@ -158,7 +159,7 @@ class TrainConfig:
 @dataclass(frozen=True, kw_only=True)
 class KlConfig:
     init_coef: Annotated[float, Bounds(low=0, remedy="0 turns the penalty off")] = 0.001
-    """Weight of the KL penalty; 0 loads no reference."""
+    """Weight of the KL penalty; 0 loads no reference (but --process_reward implicit needs one)."""
     estimator: Literal["k1", "k2", "k3"] = "k1"
     """k1: log p - log p_ref; k3: p_ref / p - 1 - log(p_ref / p), the default of --convention verl."""
     target: float | None = None
@@ -282,6 +283,16 @@ class VerifierConfig:
 class PureConfig(AdvantageSettings):
     """Train a language model with PURE: process rewards in min-form, verifiable rewards, or both."""
 
+    process_reward: Literal["learned", "implicit"] = "learned"
+    """learned: a PRM scores the steps. implicit: the PRM is a language model, and a token is worth its log-probability
+    there minus that in the reference (PRIME, docs/prime.md)."""
+    process_granularity: Literal["auto", "step", "token", "response"] = "auto"
+    """What implicit rewards are paid for. auto: token; steps are all that a learned PRM scores."""
+    prm_update: Literal["none", "outcome", "last_step"] = "none"
+    """How the PRM learns from the verified answers of each step. none: it does not. outcome: cross entropy of the
+    outcome; last_step: cross entropy of the steps that an outcome is sound for (learned only)."""
+    prm_update_order: Literal["score_first", "update_first"] = "score_first"
+    """score_first: rewards come from the PRM before the step's update; update_first: from the updated one."""
     log_prob_temperature: Literal["sampling", "one"] = "sampling"
     """Temperature of the log-probabilities in the policy ratio and the KL: sampling is --rollout.temperature, the
     distribution that the answers came from; one is what both public versions do."""
@@ -318,6 +329,7 @@ class PureConfig(AdvantageSettings):
     actor: ActorConfig = field(default_factory=ActorConfig)
     ref: RefConfig = field(default_factory=RefConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
+    prm: PrmConfig = field(default_factory=PrmConfig)
     vllm: VllmConfig = field(default_factory=VllmConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -332,8 +344,47 @@ class PureConfig(AdvantageSettings):
     verifier: VerifierConfig = field(default_factory=VerifierConfig)
 
     @property
+    def uses_implicit_prm(self) -> bool:
+        return self.uses_prm and self.process_reward == "implicit"
+
+    @property
+    def learns_prm(self) -> bool:
+        """Whether the PRM is trained beside the policy."""
+        return self.uses_prm and self.prm_update != "none"
+
+    @property
+    def granularity(self) -> Literal["step", "token", "response"]:
+        """What process rewards are paid for."""
+        if self.process_granularity == "auto":
+            return "token" if self.process_reward == "implicit" else "step"
+        return self.process_granularity
+
+    @property
+    def prm_batch_size(self) -> int:
+        """Responses in one optimiser step of a PRM that learns."""
+        return self.prm.batch_size or self.train.batch_size
+
+    @property
+    def prm_micro_batch_size(self) -> int:
+        return self.prm.micro_batch_size or self.train.micro_batch_size
+
+    @property
+    def prm_replay_rows(self) -> int:
+        """Rows of --prm.replay_dataset that come on top of those responses: the share in whole micro-batches."""
+        if self.prm.replay_share == 0:
+            return 0
+        unit = self.training_gpus * self.prm_micro_batch_size
+        share = self.prm.replay_share
+        return max(round(self.prm_batch_size * share / (1 - share) / unit), 1) * unit
+
+    @property
+    def scores_at_temperature_one(self) -> bool:
+        """Whether policy and reference give log-probabilities of their own distribution, as an implicit PRM does."""
+        return self.log_prob_temperature == "one" or self.rollout.temperature == 1.0
+
+    @property
     def uses_reference(self) -> bool:
-        return self.algo.kl.init_coef > 0
+        return self.algo.kl.init_coef > 0 or self.uses_implicit_prm
 
     @property
     def has_reference_worker(self) -> bool:

@@ -94,6 +94,31 @@ class PrmInputs:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImplicitRows:
+    """Responses that an implicit PRM learns from."""
+
+    sequences_BT: Tensor  # int64, prompt + response, right-padded
+    attention_mask_BT: Tensor  # int64, 1 = real token
+    action_mask_BA: Tensor  # int64
+    reference_log_probs_BA: Tensor  # float32, nats; 0 outside the response
+    outcome_B: Tensor  # float32 in [0, 1]; NaN where there is no label
+    weight_B: Tensor  # float32, of `prm_losses.outcome_weights`
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRows:
+    """Responses that a PRM which scores steps learns from."""
+
+    inputs: PrmInputs
+    mask_BS: Tensor  # bool; True where the step exists
+    outcome_B: Tensor  # float32 in [0, 1]; NaN where there is no label
+    labels_BS: (
+        Tensor | None
+    )  # float32 in [0, 1], NaN where a step has none; None: it learns from the outcome
+    weight_B: Tensor  # float32, of `prm_losses.outcome_weights` or `step_label_weights`
+
+
+@dataclass(frozen=True, kw_only=True)
 class Advantages:
     """What the policy update needs, and what the metrics are made of. All float32."""
 

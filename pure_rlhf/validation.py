@@ -33,6 +33,13 @@ from pure_rlhf.monitoring.sinks import find_mlflow_problems
 from pure_rlhf.placement import OLDEST_DRIVER, driver_version, visible_gpus
 from pure_rlhf.prm.conventions import PrmConvention, PureConvention, has_rotary_positions
 from pure_rlhf.prm.scorer import VLLM_CONVENTIONS, load_convention
+from pure_rlhf.prm_checks import (
+    check_implicit_prm,
+    check_labels,
+    check_learning_prm,
+    check_prm_values,
+    unread_settings_problem,
+)
 from pure_rlhf.types import Tokenizer
 
 _FLASH_ATTN = (
@@ -47,7 +54,7 @@ class Inputs:
     train_prompts: PromptSet = field(default_factory=lambda: PromptSet([], 0))
     eval_prompts: PromptSet = field(default_factory=lambda: PromptSet([], 0))
     selection_prompts: PromptSet = field(default_factory=lambda: PromptSet([], 0))
-    prm_convention: PrmConvention | None = None  # None in mode VR
+    prm_convention: PrmConvention | None = None  # None in mode VR, and of an implicit PRM
     warnings: list[str] = field(default_factory=list)
 
 
@@ -73,6 +80,9 @@ def check_values(config: PureConfig) -> Iterator[str]:
     yield from find_curriculum_problems(c.curriculum)
     yield from _check_alarms(c)
     yield from find_mlflow_problems(c.logger.mlflow_experiment)
+    yield from check_prm_values(c)
+    if (unread := unread_settings_problem(c)) is not None:
+        yield unread
     yield from _check_batches(c)
     yield from _check_gpus()
     yield from _check_placement(c)
@@ -215,9 +225,8 @@ def _check_sharing(c: PureConfig) -> Iterator[str]:
             "--placement shared with --reward.backend vllm: an engine of the PRM needs a GPU of its own; use "
             "--reward.backend transformers"
         )
-    frozen = [("ref", c.ref.offload)] * c.has_reference_worker + [
-        ("reward", c.reward.offload)
-    ] * c.uses_prm
+    frozen = [("ref", c.ref.offload)] * c.has_reference_worker
+    frozen += [("reward", c.reward.offload)] * (c.uses_prm and not c.learns_prm)
     for name, offload in frozen:
         if c.ds.zero_stage == 3 and not offload:
             yield (
@@ -245,7 +254,12 @@ def _check_inputs(c: PureConfig, inputs: Inputs) -> Iterator[str]:
     yield from problems
     if c.uses_prm:
         yield from _check_credit_function(c)
-        yield from _check_prm(c, inputs)
+        if c.uses_implicit_prm:
+            yield from check_implicit_prm(c, tokenizer)
+        else:
+            yield from _check_prm(c, inputs)
+    if c.learns_prm:
+        yield from check_learning_prm(c, inputs.prm_convention)
     if c.data.prompt_dataset is None:
         yield "--data.prompt_dataset is missing: name a .json, .jsonl or .parquet file or a Hugging Face data set"
     if c.ds.lora.rank and c.actor.adam.lr < LOWEST_USUAL_RATE:
@@ -325,6 +339,7 @@ def _check_records(c: PureConfig, inputs: Inputs) -> Iterator[str]:
             f"{c.data.prompt_dataset} has an answer in column {c.data.label_key!r}; name the right column with "
             f"--data.label_key, or use off"
         )
+    yield from check_labels(c, train)
     labelled = sum(record.label is not None for record in train)
     if train and not c.curriculum.keep_unlabelled and labelled < c.rollout.batch_size:
         yield (

@@ -2,6 +2,7 @@
 
 Writes, in this order:
     train.jsonl, test.jsonl          question, answer (null for nine in ten training rows), ref_answer
+    train_answered.jsonl             the training problems, all with their answer
     tokenizer/                       loads with AutoTokenizer
     policy/                          the base policy, a Hugging Face folder with its tokenizer
     prm_data/{train,test}.jsonl      prompt, completions, labels
@@ -98,6 +99,7 @@ def make_world(output_dir: Path, settings: WorldSettings) -> dict[str, Any]:
     existing = read_complete_world(output_dir)
     if existing is not None:
         _refuse_other_settings(output_dir, existing["settings"], wanted)
+        _write_answered(output_dir)  # a world of before there was this file
         return existing
     started = time.monotonic()
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -170,6 +172,20 @@ def _write_problems(
         (_row(problem, index in answered) for index, problem in enumerate(train)),
     )
     write_jsonl(output_dir / "test.jsonl", (_row(problem, True) for problem in test))
+    _write_answered(output_dir)
+
+
+def _write_answered(output_dir: Path) -> None:
+    """The training problems once more, with every answer."""
+    path = output_dir / "train_answered.jsonl"
+    if path.is_file():
+        return
+    lines = (output_dir / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    unfinished = path.with_suffix(".part")
+    write_jsonl(
+        unfinished, ({**row, "answer": row["ref_answer"]} for row in map(json.loads, lines))
+    )
+    unfinished.replace(path)
 
 
 def _row(problem: Problem, is_answered: bool) -> dict[str, str | None]:

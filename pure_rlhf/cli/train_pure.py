@@ -190,6 +190,10 @@ def _defaults(segments: list[list[str]], num_gpus: int | None = None) -> PureCon
         )
     except ValueError:
         config = PureConfig()
+    if chosen.get("process_reward") == "implicit":  # it starts as the policy's own model
+        model = chosen.get("actor.model_name_or_path", config.actor.model_name_or_path)
+        reward = dataclasses.replace(config.reward, model_name_or_path=model)
+        config = dataclasses.replace(config, reward=reward)
     placement = chosen.get("placement")
     return with_split(
         config,

@@ -9,6 +9,7 @@ evaluation.json           {"before": {"pass@1", "n", "ci95"}, "after": {...}}
 prm.json                  how good the PRM was found to be, see report/prm.py; absent where nobody measured it here
 report.html               made from the above (report/)
 model/                    the trained policy as a Hugging Face folder
+prm/                      the trained PRM as one, where it learnt (--prm_update)
 checkpoints/              DeepSpeed checkpoints, for --ckpt.load_enable
 """
 
@@ -180,6 +181,19 @@ def prune_hf_folders(checkpoints: Path, keep: int) -> list[Path]:
         folder
         for folder in folders[: max(len(folders) - keep, 0)]
         if not (checkpoints / "_actor" / folder.name.removesuffix("_hf")).exists()
+    ]
+    for folder in gone:
+        shutil.rmtree(folder)
+    return gone
+
+
+def prune_prm_checkpoints(checkpoints: Path) -> list[Path]:
+    """Delete the checkpoints of a PRM that learns whose policy is gone. Returns what was deleted."""
+    kept = {folder.name for folder in (checkpoints / "_actor").glob("*")}
+    gone = [
+        folder
+        for folder in sorted((checkpoints / "_prm").glob("*"))
+        if folder.is_dir() and folder.name not in kept
     ]
     for folder in gone:
         shutil.rmtree(folder)

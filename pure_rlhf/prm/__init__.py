@@ -5,6 +5,8 @@
     token_inputs   token steps -> the PRM's input and the positions to read, for PRMs with the policy's tokenizer
     batching       responses -> batches of at most so many tokens
     models         loading a checkpoint
+    learning       settings of a PRM that learns during RL
+    replay         rows with labels that it goes on learning from
     scorer         all of it for texts, without Ray
 
 One definition for RL (`workers/prm_reader.py`, `workers/prm_worker.py`), PRM training and evaluation.

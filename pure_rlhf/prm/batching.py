@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from pure_rlhf.types import PrmInputs
+
+T = TypeVar("T")
 
 
 def plan_batches(lengths: Sequence[int], *, max_tokens: int, num_ranks: int = 1) -> list[list[int]]:
@@ -81,6 +84,40 @@ def cut_into_batches(inputs: PrmInputs, *, max_tokens: int, num_ranks: int) -> P
             for rows, width in ((rows, int(lengths[rows].max())) for rows in plan)
         ],
     )
+
+
+def plan_training(
+    num_rows: int, *, batch_size: int, micro_batch_size: int, num_ranks: int
+) -> list[list[int]]:
+    """Returns the row indices of each micro-batch of a PRM that learns: those of rank 0 in their order, then rank 1's.
+
+    Whatever the number of ranks, optimiser step k is made of the same rows: k * batch_size to (k + 1) * batch_size.
+
+    Args: `batch_size` divides `num_rows`, `num_ranks * micro_batch_size` divides `batch_size`.
+
+    Example: 8 rows in batches of 4 and micro-batches of 1 on two ranks: `[[0], [1], [4], [5], [2], [3], [6], [7]]`.
+    """
+    assert num_rows % batch_size == 0 and batch_size % (num_ranks * micro_batch_size) == 0
+    share = batch_size // num_ranks
+    return [
+        list(range(start, start + micro_batch_size))
+        for rank in range(num_ranks)
+        for batch in range(0, num_rows, batch_size)
+        for start in range(batch + rank * share, batch + (rank + 1) * share, micro_batch_size)
+    ]
+
+
+def join_plans(first: list[T], second: list[T], num_parts: int) -> list[T]:
+    """Two lists of equally many parts as one: of each part what is in the first, then what is in the second.
+
+    Example: `join_plans(["a", "b"], [1, 2], 2)` gives `["a", 1, "b", 2]`.
+    """
+    sizes = len(first) // num_parts, len(second) // num_parts
+    joined: list[T] = []
+    for part in range(num_parts):
+        for items, size in zip((first, second), sizes, strict=True):
+            joined += items[part * size : (part + 1) * size]
+    return joined
 
 
 def _cost(batch: Sequence[int], lengths: Sequence[int]) -> int:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 import torch
@@ -21,17 +21,23 @@ from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
 from torch import Tensor
 
 from pure_rlhf.algorithm.advantages import compute_advantages
+from pure_rlhf.algorithm.implicit_reward import rewards_of_steps
 from pure_rlhf.algorithm.settings import AdvantageSettings
 from pure_rlhf.algorithm.step_segmentation import split_steps
 from pure_rlhf.grading.pool import VerifierPool, verdict_code
 from pure_rlhf.monitoring.records import RolloutRecord
 from pure_rlhf.monitoring.rollout_metrics import rollout_metrics
 from pure_rlhf.monitoring.rollout_records import rollout_records
-from pure_rlhf.prm.batching import PrmBatches, cut_into_batches
 from pure_rlhf.types import Advantages, StepSpans
 from pure_rlhf.workers.gpu_turns import OwnGpus
 from pure_rlhf.workers.prm_reader import PrmReader
+from pure_rlhf.workers.process_rewards import in_rollout_order, make_process_rewards
 from pure_rlhf.workers.samples_generator import answer_texts
+
+if TYPE_CHECKING:
+    from openrlhf.trainer.ray.launcher import RayActorGroup
+
+    from pure_rlhf.prm.replay import Replay
 
 
 class PureExperienceMaker(RemoteExperienceMaker):
@@ -43,7 +49,9 @@ class PureExperienceMaker(RemoteExperienceMaker):
         group_size: responses to each prompt.
         max_response_tokens: the length limit of a response.
         verifier: grades final answers.
-        prm_reader: lays out answers for the PRM; None in mode VR.
+        prm_reader: lays out answers for a PRM that scores steps; None where there is none.
+        replay: what a PRM that scores steps learns from besides; None: nothing.
+        fit_prm: trains the PRM before it scores (`--prm_update_order update_first`); None: it is trained later.
         separator_ids, eos_token_ids: token ids of the step rules.
         gpus: asked for the models' turn.
     After each batch, `metrics` and `rollout_records` hold what to log of it.
@@ -60,6 +68,8 @@ class PureExperienceMaker(RemoteExperienceMaker):
         prm_reader: PrmReader | None,
         eos_token_ids: list[int],
         gpus: OwnGpus,
+        replay: Replay | None = None,
+        fit_prm: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(*args)
         self.settings = settings
@@ -68,7 +78,9 @@ class PureExperienceMaker(RemoteExperienceMaker):
         self.max_response_tokens = max_response_tokens
         self.verifier = verifier
         self.separator_ids = separator_ids
-        self.prm_reader = prm_reader
+        self.process_rewards = make_process_rewards(self, prm_reader, replay)
+        self.reference_results: list[ray.ObjectRef] = []
+        self.fit_prm = fit_prm
         self.eos_token_ids = eos_token_ids
         self.gpus = gpus
         self.metrics: dict[str, float] = {}
@@ -86,34 +98,34 @@ class PureExperienceMaker(RemoteExperienceMaker):
             eos_token_ids=self.eos_token_ids,
         )
         texts = answer_texts(batch, self.tokenizer)
+        micro_batches = self.split_rollout_samples(rollout_samples)
         with ThreadPoolExecutor(max_workers=1) as executor:
             grading = executor.submit(self._grade, batch, texts)  # 2b final answers
-            with self._timed(
-                "timing/score_prm"
-            ):  # with the PRM on the policy's GPUs it is done here
-                scoring = self._start_scoring(batch, steps)  # 2 step rewards, on the PRM workers
-            with self._timed("timing/log_probs"):
-                experiences = self.make_experience(
-                    self.split_rollout_samples(rollout_samples)
-                )  # log-probs, KL
+            # 2 process rewards, on the PRM workers; with the PRM on the policy's GPUs they are done here
             with self._timed("timing/score_prm"):
-                step_rewards_BS = None
-                if scoring is not None:
-                    batches, references = scoring
-                    rewards = self._flatten_results(references, 1)
-                    step_rewards_BS = batches.collect(rewards, steps.mask_BS)
+                self.process_rewards.start(batch, steps, micro_batches)
+            with self._timed("timing/log_probs"):
+                experiences = self.make_experience(micro_batches)  # log-probs, KL
+            with self._timed("timing/score_prm"):
+                spans, rewards_BS = self.process_rewards.finish(self.reference_results)
             with self._timed("timing/verify"):
                 verdict_code_B = grading.result()
         verifiable_reward_B = (verdict_code_B > 0).float()
         verifiable_reward_B[verdict_code_B.isnan()] = math.nan
+        with self._timed("timing/score_prm"):
+            self.metrics |= self.process_rewards.learn(verifiable_reward_B)
+            if self.fit_prm is not None:
+                self.fit_prm()
+                self.process_rewards.start(batch, steps, micro_batches)
+                spans, rewards_BS = self.process_rewards.finish(self.reference_results)
         with self._timed("timing/advantages"):
             advantages = compute_advantages(  # 3 credit and 4 advantages
                 dataclasses.replace(self.settings, process_reward_coef=self.process_reward_coef),
                 group_size=self.group_size,
                 max_response_tokens=self.max_response_tokens,
                 kl_coef=self.kl_ctl.value,
-                step_rewards_BS=step_rewards_BS,
-                steps=steps,
+                step_rewards_BS=rewards_BS,
+                steps=spans,
                 verifiable_reward_B=verifiable_reward_B,
                 kl_BA=_gather(experiences, "kl", batch.action_mask.shape),
                 action_mask_BA=batch.action_mask.bool(),
@@ -123,7 +135,8 @@ class PureExperienceMaker(RemoteExperienceMaker):
                 batch,
                 experiences,
                 steps,
-                step_rewards_BS,
+                # of the text, whatever the rewards were paid for
+                None if rewards_BS is None else rewards_of_steps(rewards_BS, spans, steps),
                 verifiable_reward_B,
                 verdict_code_B,
                 advantages,
@@ -140,28 +153,15 @@ class PureExperienceMaker(RemoteExperienceMaker):
             [verdict_code(g) for g in self.verifier.grade_batch(texts, batch.labels)]
         )
 
-    def _start_scoring(
-        self, batch: Experience, steps: StepSpans
-    ) -> tuple[PrmBatches, list[ray.ObjectRef]] | None:
-        """Send token-budget batches to the PRM workers; None when the mode uses no PRM."""
-        if self.reward_model_group is None:
-            return None
-        assert self.prm_reader is not None, "a PRM without its reader"
-        reward = self.args.reward
-        batches = cut_into_batches(
-            self.prm_reader.read(batch, steps),
-            max_tokens=reward.max_tokens_per_batch,
-            num_ranks=reward.num_nodes * reward.num_gpus_per_node,
-        )
-        references = self._dispatch_forward(
-            self.reward_model_group,
-            # waits for the end, so that models that share a GPU's memory do not run at once
-            self.args.train.colocate_actor_ref and reward.backend != "vllm",
-            input_ids=[inputs.input_ids_BU for inputs in batches.inputs],
-            attention_mask=[inputs.attention_mask_BU for inputs in batches.inputs],
-            read_index=[inputs.read_index_BS for inputs in batches.inputs],
-        )
-        return batches, references
+    def _dispatch_forward(
+        self, group: RayActorGroup, sync_condition: bool, **kwargs: Any
+    ) -> list[ray.ObjectRef]:
+        """Upstream's, which keeps of the reference's log-probabilities only the KL, clamped: an implicit PRM needs
+        them as they are."""
+        references = super()._dispatch_forward(group, sync_condition, **kwargs)
+        if group is self.initial_model_group:
+            self.reference_results = references
+        return references
 
     def _record(
         self,
@@ -219,11 +219,7 @@ class PureExperienceMaker(RemoteExperienceMaker):
 
 def _gather(experiences: list[Experience], field: str, shape: torch.Size) -> Tensor:
     """A per-token field of all micro-batches as one `(B, A)` tensor in rollout order."""
-    gathered = torch.zeros(shape)
-    for experience in experiences:
-        values = getattr(experience, field)
-        gathered[experience.index, : values.shape[1]] = values.float()
-    return gathered
+    return in_rollout_order(experiences, [getattr(e, field) for e in experiences], shape)
 
 
 def _ship(

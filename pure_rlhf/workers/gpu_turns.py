@@ -6,9 +6,9 @@
     update     asleep       GPU                  host
     sync       weights      host                 host
 
-The policy's 16-bit weights always stay on the GPU: three of the four turns need them. What a turn does not need leaves
-the GPU before what it needs comes. An engine sleeps at vLLM's level 1: its weights wait in host memory, so that it can
-also wake where no push follows (evaluation, a curriculum's further rounds).
+The policy's 16-bit weights always stay on the GPU: three of the four turns need them. A PRM that learns is moved like
+the policy. What a turn does not need leaves the GPU before what it needs comes. An engine sleeps at vLLM's level 1: its
+weights wait in host memory, so that it can also wake where no push follows (evaluation, a curriculum's further rounds).
 
 The same calls run on a CPU host, where sleeping is vLLM's own state without any memory to move.
 """
@@ -63,18 +63,18 @@ class SharedGpus(OwnGpus):
 
     Args:
         engines: the rollout engines.
-        policy: the policy's workers (`offload_states`, `reload_states`).
+        learning: workers of models that are trained, the policy first (`offload_states`, `reload_states`).
         frozen: workers of models that do not learn (`to_host`, `to_gpu`).
     """
 
     def __init__(
         self,
         engines: Sequence[ActorHandle],
-        policy: RayActorGroup,
+        learning: Sequence[RayActorGroup],
         frozen: Sequence[RayActorGroup],
     ) -> None:
         self.engines = engines
-        self.policy = policy
+        self.learning = learning
         self.frozen = frozen
         self.there = Residents()
         self._seconds = 0.0
@@ -91,14 +91,14 @@ class SharedGpus(OwnGpus):
         if sleeps:
             self._put_engines_to_sleep(now.engine)
         if now.optimizer and not then.optimizer:
-            ray.get(self.policy.async_run_method("offload_states"))
+            self._move(self.learning, "offload_states")
         if now.frozen and not then.frozen:
-            self._move_frozen("to_host")
+            self._move(self.frozen, "to_host")
         self._wake_engines([tag for tag in then.engine if sleeps or tag not in now.engine])
         if then.optimizer and not now.optimizer:
-            ray.get(self.policy.async_run_method("reload_states"))
+            self._move(self.learning, "reload_states")
         if then.frozen and not now.frozen:
-            self._move_frozen("to_gpu")
+            self._move(self.frozen, "to_gpu")
         self.there = then
         self._seconds += time.perf_counter() - start
 
@@ -111,5 +111,5 @@ class SharedGpus(OwnGpus):
         if tags:
             ray.get([engine.wake_up.remote(tags=tags) for engine in self.engines])
 
-    def _move_frozen(self, method: str) -> None:
-        ray.get([done for group in self.frozen for done in group.async_run_method(method)])
+    def _move(self, groups: Sequence[RayActorGroup], method: str) -> None:
+        ray.get([done for group in groups for done in group.async_run_method(method)])

@@ -27,6 +27,7 @@ from pure_rlhf.ray_runtime import place, require_resources
 from pure_rlhf.report.prm import collect_prm_record
 from pure_rlhf.report.run import write_report
 from pure_rlhf.validation import Inputs
+from pure_rlhf.workers.learning_prm import ImplicitPrmWorker, LearningPrmWorker
 from pure_rlhf.workers.lora import LoraPolicyWorker, ReferenceInPolicy
 from pure_rlhf.workers.policy_worker import PolicyWorker
 from pure_rlhf.workers.prm_worker import PrmEngineWorker, PrmWorker
@@ -77,17 +78,17 @@ def train(config: PureConfig, inputs: Inputs) -> dict[str, EvaluationRecord]:
     if config.uses_prm and (record := collect_prm_record(config.reward.model_name_or_path)):
         run.write_prm_record(record)
     try:
-        trainer, policy = build(config, inputs)
+        trainer, learning = build(config, inputs)
         evaluations = follow(trainer, trainer.run_training.remote())
-        ray.get(policy.async_save_model())
+        ray.get([done for group in learning for done in group.async_save_model()])
     finally:
         ray.shutdown()
     write_report(run.path)
     return evaluations
 
 
-def build(config: PureConfig, inputs: Inputs) -> tuple[ActorHandle, RayActorGroup]:
-    """Place and load every worker; returns the trainer actor and the policy group."""
+def build(config: PureConfig, inputs: Inputs) -> tuple[ActorHandle, list[RayActorGroup]]:
+    """Place and load every worker; returns the trainer actor and the groups that learn, the policy's first."""
     args = upstream_args(config)
     # On a CPU host the models do not share a GPU's memory, so their forwards may overlap.
     args.train.colocate_actor_ref = not cpu_host.is_cpu_host()
@@ -113,7 +114,7 @@ def build(config: PureConfig, inputs: Inputs) -> tuple[ActorHandle, RayActorGrou
     with_adapter_off = config.uses_reference and reference is None
     prm = None
     if config.uses_prm:
-        prm = _prm_engines(config) if config.prm_gpus else group(PrmWorker, "prm")
+        prm = _prm_engines(config) if config.prm_gpus else group(_prm_worker(config), "prm")
     trainer = (
         ray.remote(PureTrainer)
         .options(name="trainer", num_cpus=1, max_concurrency=2)
@@ -128,21 +129,24 @@ def build(config: PureConfig, inputs: Inputs) -> tuple[ActorHandle, RayActorGrou
         )
     )
     model = config.actor.model_name_or_path
-    update_steps = _update_steps(config, len(inputs.train_prompts.records))
+    num_prompts = len(inputs.train_prompts.records)
+    learning = [policy] + ([prm] if prm is not None and config.learns_prm else [])
     loading: list[tuple[RayActorGroup, tuple[Any, ...]]] = [
-        (policy, (strategy, model, update_steps, engines))
+        (policy, (strategy, model, _update_steps(config, num_prompts), engines))
     ]
     if reference is not None:
         loading.append((reference, (strategy, model)))
     if prm is not None:
-        loading.append((prm, (strategy, config.reward.model_name_or_path, inputs.prm_convention)))
-    _load(config, policy, loading)
-    return trainer, policy
+        kind = [] if config.uses_implicit_prm else [inputs.prm_convention]
+        steps = [_prm_update_steps(config, num_prompts)] if config.learns_prm else []
+        loading.append((prm, (strategy, config.reward.model_name_or_path, *kind, *steps)))
+    _load(config, learning, loading)
+    return trainer, learning
 
 
 def _load(
     config: PureConfig,
-    policy: RayActorGroup,
+    learning: list[RayActorGroup],
     loading: list[tuple[RayActorGroup, tuple[Any, ...]]],
 ) -> None:
     """All models at once; on shared GPUs one after the other, and each leaves room for the next."""
@@ -154,7 +158,7 @@ def _load(
         return
     for group, arguments in loading:
         ray.get(group.async_init_model_from_pretrained(*arguments))
-        if group is policy:
+        if group in learning:
             ray.get(group.async_run_method("offload_states"))
         elif config.ds.zero_stage < 3:
             ray.get(group.async_run_method("to_host"))
@@ -192,6 +196,13 @@ def _prm_engines(config: PureConfig) -> RayActorGroup:
     )
 
 
+def _prm_worker(config: PureConfig) -> type:
+    """Who scores on the policy's GPUs; an implicit PRM that does not learn does what the reference does."""
+    if config.uses_implicit_prm:
+        return ImplicitPrmWorker if config.learns_prm else ReferenceWorker
+    return LearningPrmWorker if config.learns_prm else PrmWorker
+
+
 def _gpu_shares(config: PureConfig) -> dict[str, float]:
     """What part of a GPU Ray books for a process of each kind."""
     return SHARED_GPU if config.shares_gpus else SPLIT_GPU
@@ -203,15 +214,26 @@ def _environment(config: PureConfig, kind: str) -> dict[str, str]:
         return {}
     # not for the engines: vLLM's all-reduce of several GPUs refuses such memory, and so does CUDA IPC in containers
     defaults = {} if config.shares_gpus else {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
-    if kind == "policy" and config.ds.adam_offload:
+    learns = kind == "policy" or (kind == "prm" and config.learns_prm)
+    if learns and config.ds.adam_offload:
         # Ray would give the optimiser, which then runs on the CPU, one thread for its share of one CPU.
-        cores = (os.cpu_count() or 1) // config.actor.num_gpus_per_node
+        cores = (os.cpu_count() or 1) // config.actor.num_gpus_per_node // (1 + config.learns_prm)
         defaults["OMP_NUM_THREADS"] = str(max(1, cores))
     return {name: os.environ.get(name, value) for name, value in defaults.items()}
 
 
 def _update_steps(config: PureConfig, num_prompts: int) -> int:
     """Optimiser steps of the whole run, for the learning-rate scheduler."""
-    steps = planned_steps(config, num_prompts)
-    answers = steps * config.rollout.batch_size * config.rollout.n_samples_per_prompt
+    answers = _num_answers(config, num_prompts)
     return max(answers // config.train.batch_size * config.train.max_epochs, 1)
+
+
+def _prm_update_steps(config: PureConfig, num_prompts: int) -> int:
+    """The same of a PRM that learns, which sees each response once."""
+    return max(_num_answers(config, num_prompts) // config.prm_batch_size, 1)
+
+
+def _num_answers(config: PureConfig, num_prompts: int) -> int:
+    """Responses of the whole run."""
+    steps = planned_steps(config, num_prompts)
+    return steps * config.rollout.batch_size * config.rollout.n_samples_per_prompt

@@ -1,6 +1,7 @@
 """Stage 2, the PRM workers: Ray actors that turn PRM inputs into step rewards.
 
-`PrmWorker` shares the GPUs of policy and reference; `PrmEngineWorker` has a GPU to itself and runs vLLM. The layout of
+`PrmWorker` shares the GPUs of policy and reference; `PrmEngineWorker` has a GPU to itself and runs vLLM; those of a PRM
+that learns are in `learning_prm.py`. The layout of
 the input and the meaning of the numbers are the convention's (`prm/conventions.py`); batches come planned by
 tokens from the driver, so little of them is padding.
 """
@@ -34,7 +35,7 @@ class PrmWorker(TakesTurns, BaseModelActor):
         model = load_prm(
             model_name_or_path,
             convention,
-            dtype=_dtype(args),
+            dtype=param_dtype(args),
             attn_implementation=args.ds.attn_implementation,
             trust_remote_code=args.pure.trust_remote_code,
         )
@@ -45,10 +46,14 @@ class PrmWorker(TakesTurns, BaseModelActor):
     @torch.no_grad()
     def forward(self, input_ids: Tensor, attention_mask: Tensor, read_index: Tensor) -> Tensor:
         """Score one batch: `(b, U)` ids and mask, `(b, S)` positions to read -> `(b, S)` rewards in [-1, 1]."""
+        return self.convention.step_rewards(self._read(input_ids, attention_mask, read_index)).cpu()
+
+    def _read(self, input_ids: Tensor, attention_mask: Tensor, read_index: Tensor) -> Tensor:
+        """What the model gives at the positions to read, `(b, S, C)`."""
         device = torch.cuda.current_device()
         logits = self.model(input_ids.to(device), attention_mask=attention_mask.to(device)).logits
         index = read_index.to(device).unsqueeze(-1).expand(-1, -1, logits.shape[-1])
-        return self.convention.step_rewards(logits.gather(1, index)).cpu()
+        return logits.gather(1, index)
 
 
 class PrmEngineWorker(BaseModelActor):
@@ -63,7 +68,7 @@ class PrmEngineWorker(BaseModelActor):
             model_name_or_path,
             convention,
             max_tokens=args.reward.max_tokens_per_batch,
-            dtype=_dtype(args),
+            dtype=param_dtype(args),
             trust_remote_code=args.pure.trust_remote_code,
         )
 
@@ -86,5 +91,6 @@ class PrmEngineWorker(BaseModelActor):
         return self.convention.step_rewards(torch.stack(self.engine.read(layouts)))
 
 
-def _dtype(args: SimpleNamespace) -> torch.dtype:
+def param_dtype(args: SimpleNamespace) -> torch.dtype:
+    """That of `--ds.param_dtype`."""
     return torch.bfloat16 if args.ds.param_dtype == "bf16" else torch.float16

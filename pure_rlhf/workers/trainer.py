@@ -1,7 +1,8 @@
 """The trainer actor: OpenRLHF's loop with PURE's experience maker.
 
 Upstream's `fit` draws rollouts, calls `train_step`, saves checkpoints and calls `evaluate`. Added here: the weight of
-the process rewards over the steps, the metrics of a step in one place, alarms acted on, evaluation before and after.
+the process rewards over the steps, the metrics of a step in one place, alarms acted on, evaluation before and after, a
+PRM that learns, with checkpoints that go with the policy's.
 """
 
 from __future__ import annotations
@@ -21,15 +22,23 @@ from transformers import GenerationConfig, set_seed
 from pure_rlhf.algorithm.settings import scheduled_coef
 from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
 from pure_rlhf.config import PureConfig
+from pure_rlhf.data import load_rows
 from pure_rlhf.grading.pool import VerifierPool
 from pure_rlhf.model_folder import load_tokenizer
 from pure_rlhf.monitoring.alarm_watch import AlarmWatch
 from pure_rlhf.monitoring.alarms import Alarm
 from pure_rlhf.monitoring.metric_table import check_declared
+from pure_rlhf.monitoring.prm_metrics import update_metrics
 from pure_rlhf.monitoring.records import AlarmRecord, EvaluationRecord, JsonObject, RunState
 from pure_rlhf.monitoring.rollout_metrics import timing_per_kilotoken
-from pure_rlhf.monitoring.run_directory import RunDirectory, prune_hf_folders
+from pure_rlhf.monitoring.run_directory import (
+    RunDirectory,
+    prune_hf_folders,
+    prune_prm_checkpoints,
+)
 from pure_rlhf.monitoring.sinks import open_sinks
+from pure_rlhf.prm.replay import Replay
+from pure_rlhf.prm_checks import checkpoint_tag
 from pure_rlhf.types import Tokenizer
 from pure_rlhf.validation import Inputs
 from pure_rlhf.workers.experience_maker import PureExperienceMaker
@@ -37,7 +46,7 @@ from pure_rlhf.workers.gpu_turns import OwnGpus, SharedGpus
 from pure_rlhf.workers.greedy_evaluation import GreedyEvaluation
 from pure_rlhf.workers.prm_reader import PrmReader
 from pure_rlhf.workers.samples_generator import PureSamplesGenerator, collate_prompts
-from pure_rlhf.workers.upstream import undecorated
+from pure_rlhf.workers.upstream import SELECTION_METRIC, undecorated
 
 if TYPE_CHECKING:
     from openrlhf.trainer.ppo_utils.experience import Experience
@@ -96,14 +105,19 @@ class PureTrainer(undecorated(PPOTrainer)):
             batch_timeout_seconds=config.verifier.batch_timeout,
             strict=config.verifier.strict,
         )
+        self.learning_prm = prm_group if config.learns_prm else None
+        self.prm_metrics: dict[str, float] = {}
         self.gpus = OwnGpus()
         if config.shares_gpus:
-            frozen = [prm_group, reference_group if config.has_reference_worker else None]
+            frozen = (
+                reference_group if config.has_reference_worker else None,
+                None if config.learns_prm else prm_group,
+            )
             self.gpus = SharedGpus(
                 engines,
-                actor_group,
+                [group for group in (actor_group, self.learning_prm) if group],
                 # at ZeRO-3 DeepSpeed moves them itself
-                [g for g in frozen if g is not None] if config.ds.zero_stage < 3 else [],
+                [] if config.ds.zero_stage == 3 else [group for group in frozen if group],
             )
         self.samples_generator = PureSamplesGenerator(
             strategy,
@@ -174,8 +188,12 @@ class PureTrainer(undecorated(PPOTrainer)):
             verifier=self.verifier,
             separator_ids=find_separator_token_ids(tokenizer, config.step_separator),
             prm_reader=_prm_reader(config, inputs, tokenizer),
+            replay=_replay(config, inputs),
             eos_token_ids=eos_token_ids(config.actor.model_name_or_path, tokenizer.eos_token_id),
             gpus=self.gpus,
+            fit_prm=self._fit_prm_first
+            if self.learning_prm and config.prm_update_order == "update_first"
+            else None,
         )
 
     def progress(self) -> RunState:
@@ -212,18 +230,47 @@ class PureTrainer(undecorated(PPOTrainer)):
         self, rollout_samples: list[Experience], global_step: int
     ) -> tuple[dict[str, float], int]:
         self.experience_maker.process_reward_coef = self.process_reward_coef(global_step)
+        self.experience_maker.process_rewards.step = global_step
         status, next_step = super().train_step(rollout_samples, global_step)
         self.run.write_rollouts(next_step, self.experience_maker.rollout_records)
         return status, next_step
 
     def process_reward_coef(self, global_step: int) -> float:
         """Weight of the process rewards after so many steps: the schedule's, lowered by every roll back."""
+        if self.learning_prm and global_step < self.config.prm.warmup_steps:
+            return 0.0
         coef = scheduled_coef(self.config, min(global_step / max(self.max_steps - 1, 1), 1.0))
         return coef * self.alarms.process_reward_factor
 
     def ppo_train(self, global_steps: int) -> dict[str, float]:
         self.gpus.take("update")
-        return super().ppo_train(global_steps)
+        fitting = []
+        if self.learning_prm and self.config.prm_update_order == "score_first":
+            fitting = self.learning_prm.async_run_method("fit")
+            if self.args.train.colocate_actor_ref:  # one model after the other in a GPU's memory
+                ray.get(fitting)
+        status = super().ppo_train(global_steps)
+        if fitting:
+            self._finish_prm_fit(fitting)
+        return status
+
+    def _fit_prm_first(self) -> None:
+        """Update the PRM on this step's responses before it scores them."""
+        assert self.learning_prm is not None
+        self.gpus.take("update")
+        self._finish_prm_fit(self.learning_prm.async_run_method("fit"))
+        self.gpus.take("score")
+
+    def _finish_prm_fit(self, fitting: list[ray.ObjectRef]) -> None:
+        try:
+            reported = ray.get(fitting)[0]
+            self.prm_metrics = update_metrics(reported)
+        except ValueError as error:  # a worker's too
+            tag = checkpoint_tag(self.config)
+            last = f"{self.config.ckpt.path}/_prm/{tag}" if tag else "none was saved yet"
+            raise RuntimeError(f"{error}. Last good checkpoint: {last}") from error
+        if "seconds" in reported:
+            self.prm_metrics["timing/prm_update"] = reported["seconds"]
 
     def broadcast_to_vllm(self) -> None:
         self.gpus.take("sync")
@@ -241,6 +288,7 @@ class PureTrainer(undecorated(PPOTrainer)):
             ours: float(status[theirs]) for theirs, ours in STATUS_KEYS.items() if theirs in status
         }
         metrics |= self.experience_maker.metrics | self.samples_generator.metrics
+        metrics |= self.prm_metrics
         metrics |= self.gpus.drain_metrics()
         if self.config.uses_prm:
             metrics["reward/process_reward_coef"] = self.experience_maker.process_reward_coef
@@ -254,8 +302,28 @@ class PureTrainer(undecorated(PPOTrainer)):
         for sink in self.sinks:
             sink.log(global_step, metrics)
         self.state = {**self.state, "step": global_step, "metrics": metrics}
+        if global_step % self.args.ckpt.save_steps == 0:
+            self._save_prm(f"global_step{global_step}")
         super().save_logs_and_checkpoints(global_step, metrics, client_states)
         prune_hf_folders(Path(self.config.ckpt.path), self.config.ckpt.max_num)
+        prune_prm_checkpoints(Path(self.config.ckpt.path))
+
+    def save_best_checkpoint(
+        self,
+        eval_metrics: dict[str, float],
+        global_step: int,
+        client_states: JsonObject | None = None,
+    ) -> None:
+        """Upstream's hook after an evaluation: it saves where the metric is the best so far, and so does the PRM."""
+        if eval_metrics.get(SELECTION_METRIC, -math.inf) > self.best_eval_metric_value:
+            self._save_prm(f"best_global_step{global_step}")
+        super().save_best_checkpoint(eval_metrics, global_step, client_states)
+        prune_prm_checkpoints(Path(self.config.ckpt.path))
+
+    def _save_prm(self, tag: str) -> None:
+        """Before the policy saves under the same tag: a checkpoint of the policy is never without its PRM."""
+        if self.learning_prm and not self.config.ckpt.disable_ds:
+            ray.get(self.learning_prm.async_run_method("save_checkpoint", tag=tag))
 
     def watch(self, row: dict[str, float]) -> int:
         """Raise the alarms that begin at this step, and do what they ask for; returns how many there are."""
@@ -264,7 +332,9 @@ class PureTrainer(undecorated(PPOTrainer)):
         if verdict.roll_back_to is not None:
             tag = f"global_step{verdict.roll_back_to}"
             self.gpus.take("update")  # it brings back the optimiser's states too
-            ray.get(self.actor_model_group.async_run_method("roll_back", tag=tag))
+            for group in (self.actor_model_group, self.learning_prm):
+                if group:
+                    ray.get(group.async_run_method("roll_back", tag=tag))
             self.broadcast_to_vllm()
         elif verdict.stop:
             self.samples_generator.steps_left = 0
@@ -299,6 +369,20 @@ def _prm_reader(config: PureConfig, inputs: Inputs, tokenizer: Tokenizer) -> Prm
         policy_tokenizer=tokenizer,
         questions={record.prompt: record.question for record in inputs.train_prompts.records},
         step_separator=config.step_separator,
+    )
+
+
+def _replay(config: PureConfig, inputs: Inputs) -> Replay | None:
+    if not config.learns_prm or config.prm.replay_dataset is None or inputs.prm_convention is None:
+        return None
+    return Replay(
+        load_rows(config.prm.replay_dataset, "train"),
+        inputs.prm_convention,
+        load_tokenizer(
+            config.reward.model_name_or_path, trust_remote_code=config.trust_remote_code
+        ),
+        max_tokens=config.data.max_len,
+        seed=config.train.seed,
     )
 
 

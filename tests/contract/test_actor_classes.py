@@ -12,6 +12,8 @@ ACTORS = [
     "pure_rlhf.workers.reference_worker.ReferenceWorker",
     "pure_rlhf.workers.prm_worker.PrmWorker",
     "pure_rlhf.workers.prm_worker.PrmEngineWorker",
+    "pure_rlhf.workers.learning_prm.ImplicitPrmWorker",
+    "pure_rlhf.workers.learning_prm.LearningPrmWorker",
     "pure_rlhf.workers.trainer.PureTrainer",
     "pure_rlhf.workers.rollout_actor.PureRolloutActor",
 ]

@@ -30,6 +30,7 @@ LAYERS = (
     {"monitoring", "prm"},
     {"config", "data", "report"},
     {"fit"},
+    {"prm_checks"},
     {"ray_runtime", "validation"},
     {"workers"},
     {"cli"},

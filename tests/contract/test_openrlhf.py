@@ -121,6 +121,7 @@ def test_never_is_infinity_and_clip_range_is_filled_in() -> None:
 def overridden() -> list[tuple[type, type, str]]:
     from pure_rlhf.workers.engine_worker import EngineWorker
     from pure_rlhf.workers.experience_maker import PureExperienceMaker
+    from pure_rlhf.workers.learning_prm import ImplicitPrmWorker, LearningPrmWorker
     from pure_rlhf.workers.lora import LoraPolicyWorker
     from pure_rlhf.workers.policy_worker import PolicyTrainer, PolicyWorker
     from pure_rlhf.workers.prm_worker import PrmWorker
@@ -134,6 +135,8 @@ def overridden() -> list[tuple[type, type, str]]:
         PolicyWorker,
         LoraPolicyWorker,
         PrmWorker,
+        ImplicitPrmWorker,
+        LearningPrmWorker,
         PureRolloutActor,
         PureSamplesGenerator,
         PureTrainer,
@@ -155,6 +158,7 @@ def test_overridden_methods_take_what_upstream_passes() -> None:
     # the seams that the design rests on; a rename upstream would make our method dead code
     assert {
         "PureExperienceMaker.make_experience_batch",
+        "PureExperienceMaker._dispatch_forward",
         "PolicyTrainer.broadcast_to_vllm",
         "PolicyTrainer._init_vllm_sync_group",
         "LoraPolicyWorker.save_model",
@@ -167,6 +171,8 @@ def test_overridden_methods_take_what_upstream_passes() -> None:
         "PureTrainer.init_checkpoint_states",
         "PureTrainer.evaluate",
         "PureTrainer.broadcast_to_vllm",
+        "PureTrainer.ppo_train",
+        "PureTrainer.save_best_checkpoint",
     } <= names
     for cls, base, name in pairs:
         if base.__name__ == "BaseModelActor":
@@ -234,6 +240,7 @@ def test_the_policy_update_is_upstreams() -> None:
     assert {name for name, value in vars(PolicyWorker).items() if inspect.isfunction(value)} == {
         "init_model_from_pretrained",
         "broadcast_to_vllm",
+        "fit",  # seeds, then calls upstream
         "roll_back",
     }
     assert "self.actor_loss_fn = PolicyLoss(" in inspect.getsource(ActorPPOTrainer.__init__)
@@ -302,3 +309,55 @@ def test_deepspeed_compiles_nothing(monkeypatch: pytest.MonkeyPatch, offload: bo
     (group,) = optimizer.param_groups
     assert (group["fused"], group["lr"], group["weight_decay"]) == (True, 1e-3, 0.5)
     assert "optimizer" not in strategy.get_ds_train_config()
+
+
+def test_the_references_forward_goes_through_the_method_that_we_override() -> None:
+    """An implicit PRM gets the reference's log-probabilities there; upstream keeps only a clamped KL."""
+    from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
+
+    source = inspect.getsource(RemoteExperienceMaker.make_experience)
+    call = source.index("base_action_log_probs_ref = self._dispatch_forward(")
+    assert "self.initial_model_group," in source[call : call + 100]
+
+
+def test_the_reference_and_an_implicit_prm_compute_alike() -> None:
+    """The same inputs to the same model: at the start the log-ratios are exactly 0."""
+    from openrlhf.trainer.ray.launcher import ReferenceModelActor
+
+    from pure_rlhf.workers.learning_prm import ImplicitPrmWorker
+
+    theirs = inspect.signature(undecorated(ReferenceModelActor).forward).parameters
+    ours = inspect.signature(ImplicitPrmWorker.forward).parameters
+    assert set(ours) <= set(theirs)
+    source = inspect.getsource(undecorated(ReferenceModelActor).init_model_from_pretrained)
+    assert "temperature=strategy.args.rollout.temperature" in source
+
+
+def test_deepspeeds_settings_are_made_from_the_batch_sizes_of_the_prm() -> None:
+    from openrlhf.utils.utils import get_strategy
+
+    from pure_rlhf.config import TrainConfig
+    from pure_rlhf.prm.learning import PrmConfig
+    from pure_rlhf.workers.learning_prm import learning_strategy
+
+    config = PureConfig(
+        train=TrainConfig(batch_size=128, micro_batch_size=2),
+        prm=PrmConfig(batch_size=64, micro_batch_size=4),
+    )
+    policy = get_strategy(upstream_args(config))
+    made = learning_strategy(policy).get_ds_train_config(max_norm=10.0)
+    assert (made["train_batch_size"], made["train_micro_batch_size_per_gpu"]) == (64, 4)
+    assert made["gradient_clipping"] == 10.0
+    assert policy.get_ds_train_config()["train_batch_size"] == 128
+
+
+def test_upstream_saves_the_best_checkpoint_where_we_save_the_prms() -> None:
+    """The PRM's is saved before, under the same condition and tag."""
+    from openrlhf.trainer.ppo_trainer import BasePPOTrainer
+
+    source = inspect.getsource(BasePPOTrainer.save_best_checkpoint)
+    assert "if current_value > self.best_eval_metric_value:" in source
+    assert 'tag = f"best_global_step{global_step}"' in source
+    regular = inspect.getsource(BasePPOTrainer.save_logs_and_checkpoints)
+    assert "if global_step % self.args.ckpt.save_steps == 0:" in regular
+    assert 'tag = f"global_step{global_step}"' in regular

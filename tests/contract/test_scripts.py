@@ -19,9 +19,9 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 FLAG = re.compile(r"^\s+--([a-z_0-9.]+)(?:[ \t]+(\S+))?", re.MULTILINE)
 
 
-def blocks() -> list[tuple[str, list[str]]]:
-    """The `flags=( ... )` and `flags+=( ... )` arrays of train_pure.sh as arguments."""
-    text = (ROOT / "examples/scripts/train_pure.sh").read_text()
+def blocks(script: str = "train_pure.sh") -> list[tuple[str, list[str]]]:
+    """The `flags=( ... )` and `flags+=( ... )` arrays of a script that run over several lines, as arguments."""
+    text = (ROOT / "examples/scripts" / script).read_text()
     found = []
     for number, match in enumerate(re.finditer(r"flags\+?=\((.*?)\n\s+\)", text, re.DOTALL)):
         arguments = []
@@ -55,6 +55,27 @@ def test_the_gpu_block_is_the_published_recipe() -> None:
     assert (config.ds.zero_stage, config.ds.attn_implementation) == (2, "auto")
     assert (config.reward_baseline, config.credit_assignment) == ("token", "softmin")
     assert (config.credit_temperature, config.verifiable_reward_coef) == (0.1, 1.0)
+
+
+def test_prime_on_gpus_is_the_published_recipe() -> None:
+    """Its flags follow those of train_pure.sh, and win; `--convention` and the PRM are on lines of their own."""
+    (_, of_pure), _ = blocks()
+    ((_, flags),) = blocks("train_prime.sh")  # those of both hosts, and of GPUs
+    flags[flags.index("--process_reward") + 1] = "implicit"
+    flags[flags.index("--prm_update") + 1] = "outcome"
+    implicit = ["--convention", "prime", "--algo.kl.init_coef", "0"]
+    assert " ".join(implicit) in (ROOT / "examples/scripts/train_prime.sh").read_text()
+    config, problems = parse([*of_pure, *implicit, *flags])
+    assert problems == []
+    assert (config.rollout.batch_size, config.rollout.n_samples_per_prompt) == (256, 4)
+    assert (config.train.batch_size, config.prm_batch_size, config.max_steps) == (256, 256, 592)
+    assert (config.actor.adam.lr, config.prm.adam.lr, config.prm.max_norm) == (5e-7, 1e-6, 10.0)
+    assert (config.rollout.temperature, config.rollout.max_new_tokens) == (1.0, 3072)
+    assert (config.curriculum.min_accuracy, config.curriculum.max_accuracy) == (0.2, 0.8)
+    assert config.curriculum.method == "range" and not config.curriculum.keep_unlabelled
+    assert (config.prm.beta, config.granularity, config.actor.eps_clip) == (0.05, "token", 0.2)
+    assert config.algo.kl.init_coef == 0 and config.uses_reference and not config.mask_separator
+    assert config.ds.adam_offload and config.ds.zero_stage == 2
 
 
 def test_the_defaults_are_the_recipe_too() -> None:

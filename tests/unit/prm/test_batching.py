@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from pure_rlhf.prm.batching import cut_into_batches, plan_batches
+from pure_rlhf.prm.batching import cut_into_batches, plan_batches, plan_training
 from pure_rlhf.types import PrmInputs
 
 
@@ -100,3 +100,24 @@ def test_rewards_come_back_in_the_order_of_the_rows() -> None:
     ]
     found = batches.collect(rewards, mask_BS)
     assert torch.equal(found, read_BS.float())
+
+
+@pytest.mark.parametrize("num_ranks", [1, 2, 4])
+def test_an_optimiser_step_has_the_same_rows_on_any_number_of_ranks(num_ranks: int) -> None:
+    plan = plan_training(16, batch_size=8, micro_batch_size=2, num_ranks=num_ranks)
+    per_rank = len(plan) // num_ranks
+    ranks = [plan[rank * per_rank : (rank + 1) * per_rank] for rank in range(num_ranks)]
+    for step in range(2):
+        share = per_rank // 2
+        rows = sorted(
+            row
+            for rank in ranks
+            for part in rank[step * share : (step + 1) * share]
+            for row in part
+        )
+        assert rows == list(range(8 * step, 8 * step + 8))
+
+
+def test_training_plan_by_hand() -> None:
+    found = plan_training(8, batch_size=4, micro_batch_size=1, num_ranks=2)
+    assert found == [[0], [1], [4], [5], [2], [3], [6], [7]]

@@ -49,6 +49,11 @@ def test_a_tenth_of_the_training_problems_is_answered(small_world: Path) -> None
     assert sum(row["answer"] is not None for row in train) == round(0.103 * 60)
     assert all(row["answer"] == row["ref_answer"] for row in test)
     assert not {row["question"] for row in train} & {row["question"] for row in test}
+    answered = read_rows(small_world / "train_answered.jsonl")
+    assert answered == [{**row, "answer": row["ref_answer"]} for row in train]
+    (small_world / "train_answered.jsonl").unlink()
+    make_world(small_world, SETTINGS)  # an older world gets it too
+    assert read_rows(small_world / "train_answered.jsonl") == answered
 
 
 def test_tokenizer_has_the_separators_and_models_load(small_world: Path) -> None:

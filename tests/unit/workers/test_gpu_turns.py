@@ -56,7 +56,7 @@ class Host:
 def host(monkeypatch: pytest.MonkeyPatch) -> tuple[Host, SharedGpus]:
     monkeypatch.setattr(gpu_turns.ray, "get", lambda references: references)
     made: Any = Host()
-    return made, SharedGpus([made], made, [made])
+    return made, SharedGpus([made], [made], [made])
 
 
 def test_a_step_in_its_order(host: tuple[Host, SharedGpus]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,16 +15,29 @@ from pure_rlhf import cpu_host
 
 cpu_host.install()
 
-from pure_rlhf.config import PureConfig, RolloutConfig, TrainConfig  # noqa: E402
+from openrlhf.trainer.ppo_trainer import BasePPOTrainer  # noqa: E402
+
+from pure_rlhf.config import (  # noqa: E402
+    CheckpointConfig,
+    PureConfig,
+    RolloutConfig,
+    TrainConfig,
+)
 from pure_rlhf.data import PromptRecord  # noqa: E402
 from pure_rlhf.grading.pool import GradeResult  # noqa: E402
 from pure_rlhf.monitoring.alarm_watch import AlarmSettings, AlarmWatch  # noqa: E402
-from pure_rlhf.monitoring.run_directory import RunDirectory  # noqa: E402
+from pure_rlhf.monitoring.metric_table import check_declared  # noqa: E402
+from pure_rlhf.monitoring.run_directory import (  # noqa: E402
+    RunDirectory,
+    prune_prm_checkpoints,
+)
+from pure_rlhf.prm.learning import PrmConfig  # noqa: E402
 from pure_rlhf.types import Completion  # noqa: E402
 from pure_rlhf.workers import trainer as trainer_module  # noqa: E402
 from pure_rlhf.workers.gpu_turns import OwnGpus  # noqa: E402
 from pure_rlhf.workers.greedy_evaluation import GreedyEvaluation  # noqa: E402
 from pure_rlhf.workers.trainer import PureTrainer, eos_token_ids, planned_steps  # noqa: E402
+from pure_rlhf.workers.upstream import upstream_args  # noqa: E402
 
 PROMPTS = [PromptRecord(n, f"q{n}", f"<q{n}>", [7, n], str(n)) for n in range(4)]
 
@@ -83,6 +98,7 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PureTrainer:
     made.gpus = OwnGpus()
     made.verifier = Verifier()
     made.actor_model_group = Group()
+    made.learning_prm = None
     made.greedy = GreedyEvaluation(
         made.samples_generator,
         made.verifier,
@@ -116,6 +132,95 @@ def test_an_alarm_that_nothing_can_undo_ends_the_run(trainer: PureTrainer) -> No
     assert [trainer.watch(row) for row in rows(0, 0, 0, 2)][-1] == 1
     assert trainer.samples_generator.steps_left == 0
     assert trainer.process_reward_coef(0) == 1.0
+
+
+class LearningPrm(Group):
+    """The workers of a PRM whose update gives this loss."""
+
+    loss = 0.5
+
+    def async_run_method(self, method_name: str, **kwargs: Any) -> list[dict[str, float]]:
+        super().async_run_method(method_name, **kwargs)
+        return [{"loss": self.loss, "grad_norm": 1.0, "learning_rate": 1e-6, "seconds": 2.0}]
+
+
+@pytest.fixture
+def learning(trainer: PureTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LearningPrm:
+    made: Any = trainer
+    made.learning_prm = LearningPrm()
+    made.config = dataclasses.replace(
+        made.config,
+        prm_update="outcome",
+        prm=PrmConfig(warmup_steps=2),
+        ckpt=CheckpointConfig(path=str(tmp_path / "checkpoints")),
+    )
+    made.args = upstream_args(made.config)
+    made.best_eval_metric_value = 0.5
+    monkeypatch.setattr(BasePPOTrainer, "ppo_train", lambda self, step: {"policy_loss": 0.0})
+    monkeypatch.setattr(BasePPOTrainer, "save_best_checkpoint", lambda *_: None)
+    return made.learning_prm
+
+
+def test_a_prm_that_learns_is_updated_beside_the_policy(
+    trainer: PureTrainer, learning: LearningPrm
+) -> None:
+    assert trainer.ppo_train(3) == {"policy_loss": 0.0}
+    assert learning.calls == [("fit", {})]
+    assert trainer.prm_metrics == {
+        "prm/loss": 0.5, "prm/grad_norm": 1.0, "prm/learning_rate": 1e-6, "timing/prm_update": 2.0
+    }  # fmt: skip
+    check_declared(trainer.prm_metrics)
+    # in its warm-up it is not paid for; then the schedule's 1 - 2 / 4
+    assert [trainer.process_reward_coef(step) for step in (0, 1, 2)] == [0, 0, 0.5]
+
+
+def test_a_prm_that_is_updated_first_is_not_updated_twice(
+    trainer: PureTrainer, learning: LearningPrm
+) -> None:
+    trainer.config = dataclasses.replace(trainer.config, prm_update_order="update_first")
+    trainer._fit_prm_first()
+    trainer.ppo_train(3)
+    assert learning.calls == [("fit", {})] and trainer.prm_metrics["prm/loss"] == 0.5
+
+
+def test_a_loss_of_nan_names_the_last_good_checkpoint(
+    trainer: PureTrainer, learning: LearningPrm, tmp_path: Path
+) -> None:
+    learning.loss = math.nan
+    with pytest.raises(RuntimeError, match=r"gave loss nan.*Last good checkpoint: none was saved"):
+        trainer.ppo_train(3)
+    (tmp_path / "checkpoints/_actor").mkdir(parents=True)
+    (tmp_path / "checkpoints/_actor/latest").write_text("global_step2")
+    with pytest.raises(RuntimeError, match=r"checkpoint: .*/checkpoints/_prm/global_step2"):
+        trainer.ppo_train(3)
+
+
+def test_the_best_checkpoint_of_the_policy_has_its_prm(
+    trainer: PureTrainer, learning: LearningPrm
+) -> None:
+    trainer.save_best_checkpoint({"eval/selection/pass@1": 0.4}, 6)
+    assert learning.calls == []
+    trainer.save_best_checkpoint({"eval/selection/pass@1": 0.6}, 8)
+    assert learning.calls == [("save_checkpoint", {"tag": "best_global_step8"})]
+
+
+def test_a_roll_back_is_one_of_both(
+    trainer: PureTrainer, learning: LearningPrm, tmp_path: Path
+) -> None:
+    (tmp_path / "checkpoints/_actor/global_step2").mkdir(parents=True)
+    for row in rows(0, 0, 0, 2):
+        trainer.watch(row)
+    assert learning.calls == [("roll_back", {"tag": "global_step2"})]
+
+
+def test_checkpoints_of_a_prm_go_with_the_policys(tmp_path: Path) -> None:
+    for name in ("_actor/global_step2", "_prm/global_step1", "_prm/global_step2"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "_prm/prm_reference.json").write_text("{}")
+    assert [path.name for path in prune_prm_checkpoints(tmp_path)] == ["global_step1"]
+    assert {path.name for path in (tmp_path / "_prm").iterdir()} == {
+        "global_step2", "prm_reference.json"
+    }  # fmt: skip
 
 
 def test_greedy_evaluation(trainer: PureTrainer) -> None:

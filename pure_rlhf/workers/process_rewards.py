@@ -1,0 +1,281 @@
+"""Stage 2 on the driver: what the responses of a rollout earn for their steps or tokens, and what the PRM learns.
+
+Two makers of process rewards, so that `experience_maker.py` does not know what they are made of:
+
+    LearnedRewards    a PRM scores steps (PURE)
+    ImplicitRewards   log-ratios of a language model to the reference (PRIME)
+
+A step of either: `start` sends the rollout to the PRM's workers, `finish` waits for the rewards and the spans that they
+are paid for, `learn` sends the same responses with their outcomes, for the workers' next `fit`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import ray
+import torch
+from torch import Tensor
+
+from pure_rlhf.algorithm.implicit_reward import implicit_rewards, log_ratios
+from pure_rlhf.algorithm.prm_losses import (
+    last_step_labels,
+    minimum_outcome_logits,
+    outcome_weights,
+    step_label_weights,
+)
+from pure_rlhf.algorithm.step_segmentation import response_spans, token_spans
+from pure_rlhf.monitoring.prm_metrics import scoring_metrics
+from pure_rlhf.prm.batching import cut_into_batches, join_plans, plan_training
+from pure_rlhf.types import ImplicitRows, PrmInputs, StepRows, StepSpans
+
+if TYPE_CHECKING:
+    from openrlhf.trainer.ppo_utils.experience import Experience
+    from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
+
+    from pure_rlhf.config import PureConfig
+    from pure_rlhf.prm.replay import Replay
+    from pure_rlhf.workers.prm_reader import PrmReader
+
+
+def in_rollout_order(
+    micro_batches: Sequence[Experience], values: Sequence[Tensor], shape: torch.Size
+) -> Tensor:
+    """What the workers gave for each micro-batch as one `(B, A)` tensor in rollout order, float32, 0 where padded."""
+    gathered = torch.zeros(shape)
+    for micro_batch, found in zip(micro_batches, values, strict=True):
+        gathered[micro_batch.index, : found.shape[1]] = found.float()
+    return gathered
+
+
+class ProcessRewards(ABC):
+    """Process rewards of one rollout after the other.
+
+    Args:
+        maker: its groups of workers, and its way to call them.
+    """
+
+    def __init__(self, maker: RemoteExperienceMaker) -> None:
+        self.maker = maker
+        self.config: PureConfig = maker.args.pure
+        self.group_size = self.config.rollout.n_samples_per_prompt
+        self.step = 0  # of the run
+
+    @abstractmethod
+    def start(
+        self, batch: Experience, steps: StepSpans, micro_batches: Sequence[Experience]
+    ) -> None:
+        """Send a rollout to the PRM's workers.
+
+        Args:
+            batch: all of it. steps: of its text. micro_batches: the same, as the reference gets it.
+        """
+
+    @abstractmethod
+    def finish(self, reference_results: list[ray.ObjectRef]) -> tuple[StepSpans, Tensor | None]:
+        """Returns the spans that are paid and their rewards `(B, S)`; None where there is no PRM.
+
+        Args:
+            reference_results: what the reference's workers gave for the micro-batches.
+        """
+
+    @abstractmethod
+    def learn(self, outcome_B: Tensor) -> dict[str, float]:
+        """Send the rollout with its outcomes (NaN: not known) to the workers; returns metrics of the PRM so far."""
+
+    def _append(self, rows_of: Callable[[list[int]], ImplicitRows | StepRows], num: int) -> None:
+        plan = plan_training(
+            num,
+            batch_size=self.config.prm_batch_size,
+            micro_batch_size=self.config.prm_micro_batch_size,
+            num_ranks=self.config.training_gpus,
+        )
+        rows = self._with_replay([rows_of(chosen) for chosen in plan], num)
+        group = self.maker.reward_model_group
+        ray.get(group.async_run_method_batch(method_name="append", rows=rows))
+
+    def _with_replay(self, rows: list[Any], num: int) -> list[Any]:
+        """The micro-batches of `num` responses with those of other rows between them."""
+        return rows
+
+
+class NoProcessRewards(ProcessRewards):
+    """Mode VR."""
+
+    def start(
+        self, batch: Experience, steps: StepSpans, micro_batches: Sequence[Experience]
+    ) -> None:
+        self.steps = steps
+
+    def finish(self, reference_results: list[ray.ObjectRef]) -> tuple[StepSpans, None]:
+        return self.steps, None
+
+    def learn(self, outcome_B: Tensor) -> dict[str, float]:
+        return {}
+
+
+class LearnedRewards(ProcessRewards):
+    """A PRM that scores the steps of the text.
+
+    Args:
+        reader: lays out responses for it. replay: what it learns from besides; None: nothing.
+    """
+
+    def __init__(
+        self, maker: RemoteExperienceMaker, reader: PrmReader, replay: Replay | None
+    ) -> None:
+        super().__init__(maker)
+        self.reader = reader
+        self.replay = replay
+
+    def start(
+        self, batch: Experience, steps: StepSpans, micro_batches: Sequence[Experience]
+    ) -> None:
+        reward = self.maker.args.reward
+        self.steps = steps
+        self.inputs = self.reader.read(batch, steps)
+        self.batches = cut_into_batches(
+            self.inputs,
+            max_tokens=reward.max_tokens_per_batch,
+            num_ranks=reward.num_nodes * reward.num_gpus_per_node,
+        )
+        self.references = self.maker._dispatch_forward(
+            self.maker.reward_model_group,
+            # waits for the end, so that models that share a GPU's memory do not run at once
+            self.maker.args.train.colocate_actor_ref and reward.backend != "vllm",
+            input_ids=[inputs.input_ids_BU for inputs in self.batches.inputs],
+            attention_mask=[inputs.attention_mask_BU for inputs in self.batches.inputs],
+            read_index=[inputs.read_index_BS for inputs in self.batches.inputs],
+        )
+
+    def finish(self, reference_results: list[ray.ObjectRef]) -> tuple[StepSpans, Tensor]:
+        found = self.maker._flatten_results(self.references, 1)
+        self.rewards_BS = self.batches.collect(found, self.steps.mask_BS)
+        return self.steps, self.rewards_BS
+
+    def learn(self, outcome_B: Tensor) -> dict[str, float]:
+        config, mask_BS = self.config, self.steps.mask_BS
+        if not config.learns_prm:
+            return {}
+        labels_BS, weight_B = None, outcome_weights(outcome_B)
+        if config.prm_update == "last_step":
+            labels_BS = last_step_labels(outcome_B, mask_BS)
+            weight_B = step_label_weights(labels_BS)
+        lengths_B = self.inputs.attention_mask_BU.sum(-1)
+
+        def rows_of(rows: list[int]) -> StepRows:
+            width = int(lengths_B[rows].max())
+            return StepRows(
+                inputs=PrmInputs(
+                    input_ids_BU=self.inputs.input_ids_BU[rows, :width],
+                    attention_mask_BU=self.inputs.attention_mask_BU[rows, :width],
+                    read_index_BS=self.inputs.read_index_BS[rows],
+                ),
+                mask_BS=mask_BS[rows],
+                outcome_B=outcome_B[rows],
+                labels_BS=None if labels_BS is None else labels_BS[rows],
+                weight_B=weight_B[rows],
+            )
+
+        if weight_B.any():
+            self._append(rows_of, len(outcome_B))
+        return scoring_metrics(
+            score_B=minimum_outcome_logits(
+                self.rewards_BS, mask_BS, temperature=config.credit_temperature
+            ),
+            outcome_B=outcome_B,
+            rewards_BS=self.rewards_BS,
+            mask_BS=mask_BS,
+            group_size=self.group_size,
+        )
+
+    def _with_replay(self, rows: list[Any], num: int) -> list[Any]:
+        if self.replay is None:
+            return rows
+        num_steps, num_ranks = num // self.config.prm_batch_size, self.config.training_gpus
+        replayed = self.replay.draw(
+            num_steps * self.config.prm_replay_rows,
+            micro_batch_size=self.config.prm_micro_batch_size,
+            step=self.step,
+        )
+        return join_plans(rows, replayed, num_ranks * num_steps)
+
+
+class ImplicitRewards(ProcessRewards):
+    """Log-ratios of a language model to the reference, summed over tokens, steps or responses."""
+
+    def start(
+        self, batch: Experience, steps: StepSpans, micro_batches: Sequence[Experience]
+    ) -> None:
+        self.batch, self.micro_batches = batch, micro_batches
+        make_spans = {"token": token_spans, "response": response_spans}.get(self.config.granularity)
+        self.spans = make_spans(steps, batch.action_mask) if make_spans else steps
+        # The same micro-batches as the reference's: where both are the same model, the difference is exactly 0.
+        self.references = self.maker._dispatch_forward(
+            self.maker.reward_model_group,
+            self.maker.args.train.colocate_actor_ref,
+            sequences=[micro_batch.sequences for micro_batch in micro_batches],
+            action_mask=[micro_batch.action_mask for micro_batch in micro_batches],
+            attention_mask=[micro_batch.attention_mask for micro_batch in micro_batches],
+        )
+
+    def finish(self, reference_results: list[ray.ObjectRef]) -> tuple[StepSpans, Tensor]:
+        settings = self.config.prm
+        self.reference_BA = self._gather(reference_results)
+        self.log_ratios_BA = log_ratios(
+            self._gather(self.references), self.reference_BA, self.batch.action_mask
+        )
+        self.paid = implicit_rewards(
+            self.log_ratios_BA,
+            self.spans,
+            beta=settings.beta,
+            normalization=settings.normalize,
+            return_floor=settings.return_floor,
+        )
+        return self.spans, self.paid.rewards_BS
+
+    def learn(self, outcome_B: Tensor) -> dict[str, float]:
+        batch, weight_B = self.batch, outcome_weights(outcome_B)
+        lengths_B = batch.attention_mask.sum(-1)
+
+        def rows_of(rows: list[int]) -> ImplicitRows:
+            width = int(lengths_B[rows].max())
+            return ImplicitRows(
+                sequences_BT=batch.sequences[rows, :width],
+                attention_mask_BT=batch.attention_mask[rows, :width],
+                action_mask_BA=batch.action_mask[rows, : width - 1],
+                reference_log_probs_BA=self.reference_BA[rows, : width - 1],
+                outcome_B=outcome_B[rows],
+                weight_B=weight_B[rows],
+            )
+
+        if self.config.learns_prm and weight_B.any():
+            self._append(rows_of, len(outcome_B))
+        return scoring_metrics(
+            score_B=self.log_ratios_BA.sum(dim=1),
+            outcome_B=outcome_B,
+            rewards_BS=self.paid.rewards_BS,
+            mask_BS=self.spans.mask_BS,
+            group_size=self.group_size,
+            log_ratios_BA=self.log_ratios_BA,
+            action_mask_BA=batch.action_mask,
+            largest_return=self.paid.largest_return,
+        )
+
+    def _gather(self, results: list[ray.ObjectRef]) -> Tensor:
+        values = self.maker._flatten_results(results, 1)
+        return in_rollout_order(self.micro_batches, values, self.batch.action_mask.shape)
+
+
+def make_process_rewards(
+    maker: RemoteExperienceMaker, reader: PrmReader | None, replay: Replay | None = None
+) -> ProcessRewards:
+    """Those of the run's settings, for the PRM of `maker`."""
+    if maker.reward_model_group is None:
+        return NoProcessRewards(maker)
+    if maker.args.pure.uses_implicit_prm:
+        return ImplicitRewards(maker)
+    assert reader is not None, "a PRM without its reader"
+    return LearnedRewards(maker, reader, replay)

@@ -1,0 +1,107 @@
+"""Real runs on the CPU host in which the PRM learns: PRIME on two ranks with resume, and Online PURE."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForCausalLM, AutoModelForTokenClassification
+
+from tests.conftest import RandomWorld
+from tests.integration.runs import Run, metrics
+from tests.integration.test_training import largest_change
+
+pytestmark = pytest.mark.integration
+
+
+def test_prime_on_two_ranks_and_resumed(world: RandomWorld, tmp_path: Path) -> None:
+    """The random policy is never right: all outcomes are 0, which is enough for the mechanics."""
+    folder = tmp_path / "run"
+    flags = world.flags(
+        folder,
+        process_reward="implicit",
+        prm_update="outcome",
+        convention="prime",
+        reward__model_name_or_path=None,
+        prm__adam__lr=2e-3,
+        prm__batch_size=32,  # one optimiser step of the PRM each
+        actor__num_gpus_per_node=2,
+        ref__num_gpus_per_node=2,
+        reward__num_gpus_per_node=2,
+        rollout__micro_batch_size=4,
+        train__micro_batch_size=4,
+        max_steps=3,
+        ckpt__max_num=2,
+    )
+    flags.append("--curriculum.no_keep_unlabelled")
+    with Run(flags) as run:
+        assert run.wait() == 0, run.text[-6000:]
+    rows = metrics(folder)
+    first = rows[0]
+    # as long as the PRM is its reference, both computed alike, nothing is paid
+    assert first["prm/drift"] == 0 and first["prm/largest_return"] == 0
+    assert first["prm/positive_reward_frac"] == 0
+    # of other micro-batches than the reference's, so up to rounding
+    assert first["prm/loss"] == pytest.approx(math.log(2), abs=0.005)
+    assert first["prm/grad_norm"] > 0 and first["prm/learning_rate"] == 2e-3
+    assert rows[1]["prm/drift"] > 0 and rows[1]["prm/largest_return"] > 0
+    assert rows[2]["prm/drift"] > rows[1]["prm/drift"]
+    assert rows[2]["prm/loss"] < rows[1]["prm/loss"] < rows[0]["prm/loss"]
+    assert all(row["prm/pair_accuracy"] == 0.5 for row in rows)  # no two outcomes differ
+    assert all(row["timing/prm_update"] > 0 for row in rows)
+    steps = [
+        json.loads(line)
+        for line in (folder / "rollouts/step_000002.jsonl").read_text().splitlines()
+    ]
+    assert all(len(answer["steps"]) == len(answer["step_rewards"]) for answer in steps)
+
+    checkpoints = folder / "checkpoints"
+    kept = {path.name for path in (checkpoints / "_actor").glob("global_step*")}
+    assert kept == {"global_step2", "global_step3"}
+    assert {path.name for path in (checkpoints / "_prm").glob("global_step*")} == kept
+    assert not (checkpoints / "_prm/latest").exists()
+    for model in ("prm", "model"):
+        AutoModelForCausalLM.from_pretrained(folder / model)
+    assert largest_change(world.policy, folder / "prm") > 1e-3
+    assert largest_change(folder / "model", folder / "prm") > 1e-3
+    record = json.loads((folder / "prm/prm_reference.json").read_text())
+    assert record["model"] == str(world.policy)
+
+    resume = [*flags, "--ckpt.load_enable"]
+    resume[resume.index("--max_steps") + 1] = "4"
+    with Run(resume) as run:
+        assert run.wait() == 0, run.text[-6000:]
+    resumed = metrics(folder)[3]
+    # it goes on with the trained PRM: at its start the drift would be exactly 0, and the loss ln 2
+    assert resumed["prm/drift"] > rows[1]["prm/drift"]
+    assert resumed["prm/loss"] < rows[1]["prm/loss"]
+
+
+def test_online_pure_updates_first(world: RandomWorld, tmp_path: Path) -> None:
+    """PURE's classifier learns from outcomes and from labels, and scores with what it has learnt, on shared GPUs."""
+    folder = tmp_path / "run"
+    labelled = tmp_path / "labelled.jsonl"
+    row = {"prompt": "What is 1 + 1?", "completions": ["It is 3.", "So 3"], "labels": [0, 0]}
+    labelled.write_text(json.dumps(row) + "\n")
+    flags = world.flags(
+        folder,
+        prm_update="outcome",
+        prm_update_order="update_first",
+        prm__adam__lr=1e-3,
+        prm__replay_dataset=labelled,
+        prm__replay_share=0.5,
+        placement="shared",
+        max_steps=2,
+    )
+    with Run(flags) as run:
+        assert run.wait() == 0, run.text[-6000:]
+    rows = metrics(folder)
+    assert all(0 < row["prm/loss"] < 3 and row["prm/grad_norm"] > 0 for row in rows)
+    assert rows[1]["prm/loss"] < rows[0]["prm/loss"]
+    assert "prm/drift" not in rows[0]
+    # all outcomes and labels are 0: the smallest reward of a response falls
+    assert rows[1]["reward/process_return"] < rows[0]["reward/process_return"]
+    AutoModelForTokenClassification.from_pretrained(folder / "prm")
+    assert largest_change(world.prm, folder / "prm") > 1e-4
