@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from pure_rlhf.config import PureConfig
 
 
-def learning_strategy(strategy: DeepspeedStrategy) -> DeepspeedStrategy:
+def learning_strategy(strategy: Any) -> DeepspeedStrategy:
     """The policy's strategy with the batch sizes of the PRM: DeepSpeed's settings are made from them."""
     args = copy.deepcopy(strategy.args)
     args.train.batch_size = args.pure.prm_batch_size + args.pure.prm_replay_rows
@@ -59,10 +59,10 @@ def learning_strategy(strategy: DeepspeedStrategy) -> DeepspeedStrategy:
 class LearningPrm:
     """Mixed into a `BaseModelActor`, whose `init_model_from_pretrained` calls `_prepare`, and which has a `_loss`."""
 
-    strategy: DeepspeedStrategy
+    strategy: Any
     model: nn.Module
 
-    def _prepare(self, model: nn.Module, model_name_or_path: str, update_steps: int) -> None:
+    def _prepare(self, model: Any, model_name_or_path: str, update_steps: int) -> None:
         """Wrap the model for training, and go on from the checkpoint of a run that is resumed.
 
         Args:
@@ -188,7 +188,7 @@ class ImplicitPrmWorker(LearningPrm, BaseModelActor):
     """One data-parallel rank of an implicit PRM that learns."""
 
     def init_model_from_pretrained(
-        self, strategy: DeepspeedStrategy, model_name_or_path: str, update_steps: int
+        self, strategy: Any, model_name_or_path: str, update_steps: int
     ) -> None:
         self._setup_distributed(learning_strategy(strategy))
         args = self.strategy.args
@@ -237,7 +237,7 @@ class LearningPrmWorker(LearningPrm, PrmWorker):
 
     def init_model_from_pretrained(
         self,
-        strategy: DeepspeedStrategy,
+        strategy: Any,
         model_name_or_path: str,
         convention: PrmConvention,
         update_steps: int,

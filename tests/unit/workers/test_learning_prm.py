@@ -15,8 +15,10 @@ from pure_rlhf import cpu_host
 cpu_host.install()
 
 from pure_rlhf.algorithm.prm_losses import outcome_weights  # noqa: E402
-from pure_rlhf.config import PureConfig  # noqa: E402
+from pure_rlhf.config import PureConfig, RolloutConfig  # noqa: E402
+from pure_rlhf.prm.learning import PrmConfig  # noqa: E402
 from pure_rlhf.types import ImplicitRows, PrmInputs, StepRows  # noqa: E402
+from pure_rlhf.workers import launcher  # noqa: E402
 from pure_rlhf.workers.learning_prm import (  # noqa: E402
     ImplicitPrmWorker,
     LearningPrm,
@@ -187,3 +189,26 @@ def test_one_pass_over_what_was_appended() -> None:
     worker.append(implicit_rows([0], weight))
     worker.strategy.grad_norm = -1.0  # what DeepSpeed says of a norm of NaN
     assert math.isnan(worker.fit()["grad_norm"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "worker"),
+    [
+        ({}, "PrmWorker"),
+        ({"prm_update": "last_step"}, "LearningPrmWorker"),
+        ({"process_reward": "implicit", "prm_update": "outcome"}, "ImplicitPrmWorker"),
+        # a frozen one gives log-probabilities, as the reference does
+        ({"process_reward": "implicit"}, "ReferenceWorker"),
+    ],
+)
+def test_who_scores(settings: dict[str, Any], worker: str) -> None:
+    assert launcher._prm_worker(PureConfig(**settings)).__name__ == worker
+
+
+def test_optimiser_steps_of_the_run() -> None:
+    config = PureConfig(
+        max_steps=5,
+        rollout=RolloutConfig(batch_size=64, n_samples_per_prompt=4),
+        prm=PrmConfig(batch_size=64),
+    )
+    assert launcher._prm_update_steps(config, num_prompts=1000) == 5 * 256 // 64
