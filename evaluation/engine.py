@@ -178,6 +178,7 @@ def _serve(pipe: Any, settings: EngineSettings, requests: list[Request], log: st
         os.dup2(file.fileno(), 2)
     from vllm import LLM
 
+    graphs: dict[str, Any] = {"enforce_eager": settings.enforce_eager}
     # vLLM 0.29 rewinds the random generator of a seeded request whose prompt it reads in parts, which a CPU generator
     # cannot do (vllm/v1/worker/gpu_model_runner.py, _bookkeeping_sync): so prompts are read whole there.
     whole_prompts: dict[str, Any] = {
@@ -193,7 +194,7 @@ def _serve(pipe: Any, settings: EngineSettings, requests: list[Request], log: st
         enable_prefix_caching=False,
         seed=settings.seed,
         disable_log_stats=True,
-        **{"enforce_eager": settings.enforce_eager} | cpu_host.engine_arguments(),
+        **graphs | cpu_host.engine_arguments(),
     )
     vocabulary = llm.get_tokenizer().get_vocab()
     stop_ids = [vocabulary[token] for token in STOP_TOKENS if token in vocabulary]

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from openrlhf.trainer.ray.launcher import RayActorGroup
     from ray.actor import ActorHandle
 
+    from pure_rlhf.workers.lora import ReferenceInPolicy
+
 Turn = Literal["generate", "score", "update", "sync"]
 
 
@@ -71,7 +73,7 @@ class SharedGpus(OwnGpus):
         self,
         engines: Sequence[ActorHandle],
         learning: Sequence[RayActorGroup],
-        frozen: Sequence[RayActorGroup],
+        frozen: Sequence[RayActorGroup | ReferenceInPolicy],
     ) -> None:
         self.engines = engines
         self.learning = learning
@@ -111,5 +113,5 @@ class SharedGpus(OwnGpus):
         if tags:
             ray.get([engine.wake_up.remote(tags=tags) for engine in self.engines])
 
-    def _move(self, groups: Sequence[RayActorGroup], method: str) -> None:
+    def _move(self, groups: Sequence[RayActorGroup | ReferenceInPolicy], method: str) -> None:
         ray.get([done for group in groups for done in group.async_run_method(method)])

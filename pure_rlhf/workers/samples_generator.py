@@ -79,6 +79,9 @@ class PureSamplesGenerator(SamplesGenerator):
         if len(samples) < self.args.rollout.batch_size * self.args.rollout.n_samples_per_prompt:
             return [], rate, consumed, exhausted
         self.steps_left -= 1
+        # as they were drawn, not as they were finished: what the update draws is then the same for the same responses
+        place = {prompt.prompt: place for place, prompt in enumerate(self._in_flight.values())}
+        samples.sort(key=lambda sample: place[sample.prompts[0]])
         return samples, rate, consumed, exhausted or self.steps_left == 0
 
     def _generate_chosen(self) -> tuple[list[Experience], None, int, bool]:
