@@ -211,3 +211,16 @@ def test_prompts_without_a_label_are_not_even_sampled(monkeypatch: pytest.Monkey
     samples, *_ = generator.generate_samples()
     assert engine.asked == [1, 2]
     assert torch.cat([sample.scores for sample in samples]).tolist() == [1, 0, 0, 0]
+
+
+def test_responses_come_in_the_order_of_their_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in the order in which they were finished, which differs between two runs of one seed."""
+    script = {n: [str(n), "9"] for n in range(4)}
+    generator, _ = curriculum_generator(script, monkeypatch, method="off")
+
+    def last_first(references: list[Any], **_: Any) -> tuple[list[Any], list[Any]]:
+        return [references[-1]], references[:-1]
+
+    monkeypatch.setattr("openrlhf.trainer.ppo_utils.samples_generator.ray.wait", last_first)
+    samples, *_ = generator.generate_samples()
+    assert [sample.prompts[0] for sample in samples] == ["<q0>", "<q0>", "<q1>", "<q1>"]
