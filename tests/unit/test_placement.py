@@ -53,6 +53,7 @@ def test_what_cuda_would_show(host: pytest.MonkeyPatch, named: str | None, count
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert found.stdout.split() == [str(count), "gpu" if count else "cpu"]
+    assert ("hides all 8 GPUs" in found.stderr) == (named == "")
 
 
 def test_without_gpus_or_where_they_are_hidden(host: pytest.MonkeyPatch) -> None:
