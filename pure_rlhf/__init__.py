@@ -19,7 +19,7 @@ Reading order is the path of the data:
     4 algorithm.baselines, algorithm.advantages           group baseline, KL, returns, separator mask, normalisation
       workers.experience_maker  runs 1 to 4 on the driver
     5 workers.policy_worker     PPO update (OpenRLHF's); workers.lora: of an adapter on a frozen base
-      workers.learning_prm      the PRM's, where it learns too (algorithm.prm_losses; checked by prm_checks)
+      workers.learning_prm      the PRM's, where it learns too (algorithm.prm_losses; checked by validation.prm)
     6 workers.weight_sources, workers.weight_sync, workers.transports, workers.engine_worker
                                 the updated weights into the engines
       workers.gpu_turns         who is on the GPUs meanwhile, where all live on the same ones (workers.host_copy)

@@ -2,7 +2,7 @@
 
 Groups mirror OpenRLHF 0.11.2 (`--actor.adam.lr`, `--rollout.temperature`), so that its documentation holds;
 PURE's own settings keep PURE's names, without a dot (`--reward_mode`, `--credit_temperature`). Defaults are
-PURE's published recipe (`train_pure.sh`). Validation is in `validation.py` and runs before Ray starts.
+PURE's published recipe (`train_pure.sh`). Validation is in `validation/` and runs before Ray starts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Does a run fit this machine? Asked by `validation.py` before Ray starts; `pure-rlhf-doctor` shows the same in full.
+"""Does a run fit this machine? Asked by `validation/` before Ray starts; `pure-rlhf-doctor` shows the same in full.
 
 A run that cannot fit ends with what would make it fit; one that is close starts with a warning. What is not known (a
 model of unknown shape, the nodes of a Ray cluster) is not judged.

@@ -38,8 +38,8 @@ from pure_rlhf.model_folder import load_tokenizer
 from pure_rlhf.prm.conventions import PrmConvention
 from pure_rlhf.prm.learning import write_reference_record
 from pure_rlhf.prm.models import load_prm
-from pure_rlhf.prm_checks import PRM_CHECKPOINTS, checkpoint_tag
 from pure_rlhf.types import ImplicitRows, StepRows
+from pure_rlhf.validation.prm import PRM_CHECKPOINTS, checkpoint_tag
 from pure_rlhf.workers.prm_worker import PrmWorker, param_dtype
 
 if TYPE_CHECKING:

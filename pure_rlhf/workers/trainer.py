@@ -38,9 +38,9 @@ from pure_rlhf.monitoring.run_directory import (
 )
 from pure_rlhf.monitoring.sinks import open_sinks
 from pure_rlhf.prm.replay import Replay
-from pure_rlhf.prm_checks import checkpoint_tag
 from pure_rlhf.types import Tokenizer
 from pure_rlhf.validation import Inputs
+from pure_rlhf.validation.prm import checkpoint_tag
 from pure_rlhf.workers.experience_maker import PureExperienceMaker
 from pure_rlhf.workers.gpu_turns import OwnGpus, SharedGpus
 from pure_rlhf.workers.greedy_evaluation import GreedyEvaluation

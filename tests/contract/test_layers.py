@@ -30,7 +30,6 @@ LAYERS = (
     {"monitoring", "prm"},
     {"config", "data", "report"},
     {"fit"},
-    {"prm_checks"},
     {"ray_runtime", "validation"},
     {"workers"},
     {"cli"},

@@ -18,7 +18,7 @@ from pure_rlhf.placement import (
     split,
     visible_gpus,
 )
-from pure_rlhf.validation import _check_gpus, _check_placement
+from pure_rlhf.validation.gpus import check_gpus, check_placement
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,13 +72,13 @@ def test_gpus_that_pytorch_cannot_use_are_not_passed_over(host: pytest.MonkeyPat
     import torch
 
     host.setattr(torch.cuda, "is_available", lambda: False)
-    (problem,) = _check_gpus()
+    (problem,) = check_gpus()
     assert "8 GPUs are here and PyTorch sees none" in problem and "CPU build" in problem
     host.setattr(torch.version, "cuda", "13.0")
-    (problem,) = _check_gpus()
+    (problem,) = check_gpus()
     assert "the driver is 570.86, CUDA 13.0 needs 580 or newer" in problem
     host.setenv("PURE_HOST", "cpu")
-    assert list(_check_gpus()) == []
+    assert list(check_gpus()) == []
 
 
 def test_sensible_splits() -> None:
@@ -167,7 +167,7 @@ def test_shared_gpus_are_a_power_of_two_and_hold_whole_engines() -> None:
 def test_what_cannot_be_shared(host: pytest.MonkeyPatch, flags: list[str], words: str) -> None:
     config, problems = parse(["--placement", "shared", "--num_gpus", "8", *flags])
     assert problems == []
-    assert any(words in problem for problem in _check_placement(config))
+    assert any(words in problem for problem in check_placement(config))
 
 
 @pytest.mark.parametrize(

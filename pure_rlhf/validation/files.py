@@ -1,8 +1,4 @@
-"""Every check of the settings, before Ray starts: all problems at once, each with flag, value, rule and remedy.
-
-First what can be decided from the values alone (`check_values`), then what needs the files (`check_inputs`):
-models, tokenizers, data, disk. `prepare` runs both and returns what the run needs.
-"""
+"""Problems of the files: models, tokenizers, data, checkpoints, the output folder. What a run needs of them is kept."""
 
 from __future__ import annotations
 
@@ -11,40 +7,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pure_rlhf import cpu_host
-from pure_rlhf.adapters import (
-    LOWEST_USUAL_RATE,
-    find_lora_problems,
-    find_resume_problems,
-    find_target_problems,
-)
+from pure_rlhf.adapters import LOWEST_USUAL_RATE, find_resume_problems, find_target_problems
 from pure_rlhf.algorithm.credit_assignment import assign_credit
-from pure_rlhf.algorithm.curriculum import find_curriculum_problems
-from pure_rlhf.algorithm.settings import find_setting_problems
 from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
-from pure_rlhf.config import ConfigError, PureConfig
+from pure_rlhf.config import PureConfig
 from pure_rlhf.data import PromptSet, load_prompts, prompt_renderer
 from pure_rlhf.fit.check import find_fit_problems
 from pure_rlhf.fit.host import existing_parent
 from pure_rlhf.model_folder import load_model_config, load_tokenizer
-from pure_rlhf.monitoring.alarms import limit_detector
 from pure_rlhf.monitoring.run_directory import RunDirectory
-from pure_rlhf.monitoring.sinks import find_mlflow_problems
-from pure_rlhf.placement import OLDEST_DRIVER, driver_version, visible_gpus
 from pure_rlhf.prm.conventions import PrmConvention, PureConvention, has_rotary_positions
 from pure_rlhf.prm.scorer import VLLM_CONVENTIONS, load_convention
-from pure_rlhf.prm_checks import (
-    check_implicit_prm,
-    check_labels,
-    check_learning_prm,
-    check_prm_values,
-    unread_settings_problem,
-)
 from pure_rlhf.types import Tokenizer
-
-_FLASH_ATTN = (
-    ", or build flash-attn (nvcc is needed): PURE_FLASH_ATTN=1 bash examples/scripts/setup.sh"
-)
+from pure_rlhf.validation.prm import check_implicit_prm, check_labels, check_learning_prm
 
 
 @dataclass
@@ -58,184 +33,7 @@ class Inputs:
     warnings: list[str] = field(default_factory=list)
 
 
-def prepare(config: PureConfig, earlier_problems: list[str]) -> Inputs:
-    """Check everything; `earlier_problems` (from the command line) are reported together with the rest.
-
-    Raises:
-        ConfigError: with all problems.
-    """
-    problems = [*earlier_problems, *check_values(config)]
-    inputs = Inputs()
-    problems += _check_inputs(config, inputs)
-    if problems:
-        raise ConfigError(problems)
-    return inputs
-
-
-def check_values(config: PureConfig) -> Iterator[str]:
-    """Problems that the values alone show."""
-    c = config
-    # the bounds of all groups, and what of the algorithm's settings is at odds
-    yield from find_setting_problems(c, max_response_tokens=c.rollout.max_new_tokens)
-    yield from find_curriculum_problems(c.curriculum)
-    yield from _check_alarms(c)
-    yield from find_mlflow_problems(c.logger.mlflow_experiment)
-    yield from check_prm_values(c)
-    if (unread := unread_settings_problem(c)) is not None:
-        yield unread
-    yield from _check_batches(c)
-    yield from _check_gpus()
-    yield from _check_placement(c)
-    yield from find_lora_problems(c.ds.lora)
-    if c.data.prompt_max_len + c.rollout.max_new_tokens > c.data.max_len:
-        yield (
-            f"--data.max_len {c.data.max_len}: must hold --data.prompt_max_len {c.data.prompt_max_len} + "
-            f"--rollout.max_new_tokens {c.rollout.max_new_tokens}; raise it to "
-            f"{c.data.prompt_max_len + c.rollout.max_new_tokens}"
-        )
-    if "{}" not in c.data.input_template:
-        yield f"--data.input_template {c.data.input_template!r}: must contain {{}}, where the problem goes"
-    if c.train.dynamic_batch_enable and not c.ds.packing_samples:
-        yield "--train.dynamic_batch_enable: needs packing; add --ds.packing_samples"
-    attention = cpu_host.attention_implementation(c.ds.attn_implementation)
-    if c.ds.packing_samples and attention != "flash_attention_2":
-        yield (
-            f"--ds.packing_samples with --ds.attn_implementation {c.ds.attn_implementation}, here {attention}: packing "
-            f"needs flash-attn, or answers would attend to one another; drop it{_FLASH_ATTN}"
-        )
-    if attention == "flash_attention_2" and cpu_host.is_cpu_host():
-        yield (
-            f"--ds.attn_implementation {attention}: there is no GPU here and flash attention has no CPU version; use "
-            f"--ds.attn_implementation sdpa"
-        )
-    elif attention == "flash_attention_2" and not cpu_host.flash_attn_loads():
-        yield (
-            f"--ds.attn_implementation {attention}: flash-attn is not installed, or was built for another torch; use "
-            f"sdpa{_FLASH_ATTN}"
-        )
-
-
-def _check_alarms(c: PureConfig) -> Iterator[str]:
-    for limit in c.alarm.limits:
-        try:
-            limit_detector(limit)
-        except ValueError as error:
-            yield f"--alarm.limits: {error}"
-    if c.alarm.action != "rollback":
-        return
-    age = c.alarm.safe_age
-    if c.ckpt.disable_ds or c.ckpt.save_steps < 1:
-        yield (
-            "--alarm.action rollback: needs checkpoints to go back to; drop --ckpt.disable_ds and set "
-            f"--ckpt.save_steps, for example to {c.alarm.window}"
-        )
-    elif c.ckpt.save_steps * (c.ckpt.max_num - 1) < age:
-        yield (
-            f"--alarm.action rollback: goes back at least {age} steps (two --alarm.window), but --ckpt.max_num "
-            f"{c.ckpt.max_num} checkpoints every --ckpt.save_steps {c.ckpt.save_steps} steps reach less far; keep "
-            f"{-(-age // c.ckpt.save_steps) + 1}"
-        )
-
-
-def _check_batches(c: PureConfig) -> Iterator[str]:
-    answers = c.rollout.batch_size * c.rollout.n_samples_per_prompt
-    made = f"--rollout.batch_size {c.rollout.batch_size} x --rollout.n_samples_per_prompt = {answers} answers"
-    if c.train.batch_size > 0 and answers % c.train.batch_size:
-        yield f"--train.batch_size {c.train.batch_size}: must divide {made} of a step; use {answers}"
-    ranks = c.training_gpus
-    share = ranks * c.train.micro_batch_size
-    if share > 0 and c.train.batch_size % share:
-        yield (
-            f"--train.batch_size {c.train.batch_size}: must be a multiple of {ranks} policy ranks x "
-            f"--train.micro_batch_size {c.train.micro_batch_size} = {share}"
-        )
-    per_forward = c.rollout.micro_batch_size * ranks
-    if per_forward > 0 and answers % per_forward:
-        yield (
-            f"--rollout.micro_batch_size {c.rollout.micro_batch_size}: {made} must be a multiple of "
-            f"{ranks} ranks x micro batch = {per_forward}"
-        )
-
-
-def _check_gpus() -> Iterator[str]:
-    """A driver that is too old would turn a run on GPUs into one on the CPU without a word."""
-    count = visible_gpus()
-    if not count or not cpu_host.is_cpu_host():
-        return
-    import torch
-
-    driver = driver_version()
-    if torch.version.cuda is None:
-        why = "this environment has the CPU build of PyTorch; set it up with examples/scripts/setup.sh on this host"
-    elif driver.partition(".")[0].isdigit() and int(driver.partition(".")[0]) < OLDEST_DRIVER:
-        why = f"the driver is {driver}, CUDA {torch.version.cuda} needs {OLDEST_DRIVER} or newer; update it"
-    else:
-        why = f"driver {driver}, CUDA {torch.version.cuda}; `python -c 'import torch; torch.zeros(1).cuda()'` says why"
-    yield f"{count} GPUs are here and PyTorch sees none: {why}. PURE_HOST=cpu runs on the CPU"
-
-
-def _check_placement(c: PureConfig) -> Iterator[str]:
-    sharing = [("ref", c.ref)] + [("reward", c.reward)] * (c.reward.backend == "transformers")
-    for name, group in sharing:
-        if (group.num_nodes, group.num_gpus_per_node) != (
-            c.actor.num_nodes,
-            c.actor.num_gpus_per_node,
-        ):
-            yield (
-                f"--{name}.num_nodes {group.num_nodes} --{name}.num_gpus_per_node {group.num_gpus_per_node}: policy, "
-                f"reference and PRM share the same GPUs; use {c.actor.num_nodes} and {c.actor.num_gpus_per_node}, "
-                f"as for --actor.num_nodes and --actor.num_gpus_per_node"
-            )
-    for name, group in (("ref", c.ref), ("reward", c.reward)):
-        if group.offload and c.ds.zero_stage != 3:
-            yield (
-                f"--{name}.offload: DeepSpeed moves weights only where it has cut them into partitions; set "
-                f"--ds.zero_stage 3, or drop the flag"
-            )
-    if c.ref.offload and c.ds.lora.rank:
-        yield "--ref.offload: with --ds.lora.rank the policy is its own reference, nothing can be moved; drop the flag"
-    yield from _check_sharing(c)
-    have = c.num_gpus
-    if have is None and not os.environ.get("RAY_ADDRESS") and not cpu_host.is_cpu_host():
-        import torch
-
-        have = torch.cuda.device_count()
-    own = f" + --reward.backend vllm {c.prm_gpus}" if c.prm_gpus else ""
-    if have is not None and c.needed_gpus > have:
-        engines = f" + --vllm.num_engines {c.vllm.num_engines} x {c.vllm.tensor_parallel_size}"
-        yield (
-            f"--actor.num_gpus_per_node {c.actor.num_gpus_per_node} x {c.actor.num_nodes} nodes"
-            f"{'' if c.shares_gpus else engines}{own}: needs {c.needed_gpus} GPUs, there are {have}; lower one of them"
-            f"{'' if c.shares_gpus else ', or let all take turns on the same ones: --placement shared'}"
-        )
-
-
-def _check_sharing(c: PureConfig) -> Iterator[str]:
-    if not c.shares_gpus:
-        return
-    if c.rollout_gpus != c.training_gpus:
-        yield (
-            f"--placement shared with --vllm.num_engines {c.vllm.num_engines} x --vllm.tensor_parallel_size "
-            f"{c.vllm.tensor_parallel_size}: the engines live on the {c.training_gpus} GPUs of "
-            f"--actor.num_gpus_per_node {c.actor.num_gpus_per_node} x --actor.num_nodes {c.actor.num_nodes}, and every "
-            f"GPU gets its part of one; the product must be {c.training_gpus}"
-        )
-    if c.uses_prm and c.reward.backend == "vllm":
-        yield (
-            "--placement shared with --reward.backend vllm: an engine of the PRM needs a GPU of its own; use "
-            "--reward.backend transformers"
-        )
-    frozen = [("ref", c.ref.offload)] * c.has_reference_worker
-    frozen += [("reward", c.reward.offload)] * (c.uses_prm and not c.learns_prm)
-    for name, offload in frozen:
-        if c.ds.zero_stage == 3 and not offload:
-            yield (
-                f"--placement shared with --ds.zero_stage 3: DeepSpeed has cut the weights into partitions, which only "
-                f"it can move to host memory; add --{name}.offload"
-            )
-
-
-def _check_inputs(c: PureConfig, inputs: Inputs) -> Iterator[str]:
+def check_files(c: PureConfig, inputs: Inputs) -> Iterator[str]:
     """Problems of the files; fills `inputs`. A later check is skipped where an earlier one took its ground."""
     run = RunDirectory(c.output_dir)
     yield from _check_output(c, run)

@@ -1,6 +1,6 @@
-"""What must hold of a PRM that learns, and of an implicit one, before Ray starts (`validation.py` asks).
+"""What must hold of a PRM that learns, and of an implicit one, before Ray starts.
 
-As there: first what the values alone show (`check_prm_values`), then what needs the files.
+First what the values alone show (`check_prm_values`), then what needs the files.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _check_learning_values(c: PureConfig) -> Iterator[str]:
     if share > 0 and size % share:
         yield (
             f"--prm.micro_batch_size {micro}: {c.training_gpus} PRM ranks x {micro} = {share} must divide "
-            f"--prm.batch_size {size}; both are those of --train where they are not given"
+            f"--prm.batch_size {size}; both are those of the policy (--train.batch_size, ...) where they are not given"
         )
     if c.prm.replay_share > 0 or c.prm.replay_dataset is not None:
         yield from _check_replay(c)
