@@ -75,10 +75,12 @@ class ReferenceInPolicy:
     def __init__(self, policy: RayActorGroup) -> None:
         self._policy = policy
 
-    def async_run_method_batch(self, method_name: str, **batch: Any) -> list[ObjectRef]:
+    def async_run_method_batch(self, method_name: str, **batch: object) -> list[ObjectRef]:
         return self._policy.async_run_method_batch(f"reference_{method_name}", **batch)
 
-    def async_run_method(self, method_name: str, *args: Any, **kwargs: Any) -> list[ObjectRef]:
+    def async_run_method(
+        self, method_name: str, *args: object, **kwargs: object
+    ) -> list[ObjectRef]:
         return self._policy.async_run_method(method_name, *args, **kwargs)
 
 

@@ -59,11 +59,11 @@ class PolicyWorker(undecorated(ppo_actor.PolicyModelActor)):
         with replaced(ppo_actor, "ActorPPOTrainer", PolicyTrainer):
             super().init_model_from_pretrained(*args, **kwargs)
 
-    def fit(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+    def fit(self, kl_ctl: float = 0) -> dict[str, float]:
         # Upstream draws the order of the micro-batches from a state that two runs of one seed do not share. The number
         # of optimiser steps is in the checkpoint, so a resumed run draws the same.
         set_seed(self.strategy.seed + self.actor_scheduler.last_epoch)
-        return super().fit(*args, **kwargs)
+        return super().fit(kl_ctl)
 
     def broadcast_to_vllm(self) -> dict[str, float]:
         """Push the weights to all engines; returns the transfer's metrics (rank 0)."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import pickle
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -49,6 +49,14 @@ class Transport(Protocol):
         ...
 
 
+class BroadcastGroup(Protocol):
+    """Rank 0 of the policy and all engine workers."""
+
+    def broadcast(self, tensor: Tensor, src: int, stream: torch.cuda.Stream | None = None) -> None:
+        """Send from rank `src` to all others, in a stream of CUDA."""
+        ...
+
+
 class GlooGroup:
     """What upstream's group is to CUDA tensors (vLLM's `PyNcclCommunicator`), for tensors in host memory."""
 
@@ -65,7 +73,9 @@ class GlooGroup:
         self._group.broadcast([tensor], options).wait()
 
 
-def open_group(host: str, port: int, rank: int, world_size: int, device: Any) -> Any:
+def open_group(
+    host: str, port: int, rank: int, world_size: int, device: int | str | torch.device
+) -> BroadcastGroup:
     """The group of rank 0 of the policy (rank 0) and all engine workers; in place of upstream's function of NCCL."""
     if torch.device(device).type == "cpu":
         return GlooGroup(host, port, rank, world_size)
@@ -75,11 +85,11 @@ def open_group(host: str, port: int, rank: int, world_size: int, device: Any) ->
 
 
 class Broadcast:
-    """From rank 0 over the group that OpenRLHF's trainer opened with `open_group`."""
+    """From rank 0 over the group that OpenRLHF's trainer opened with `open_group`; other ranks have none."""
 
     every_rank = False
 
-    def __init__(self, group: Any) -> None:
+    def __init__(self, group: BroadcastGroup | None) -> None:
         self.group = group
 
     def allocate(self, size: int, device: torch.device) -> Tensor:
@@ -89,6 +99,7 @@ class Broadcast:
         return None
 
     def send(self, buffer: Tensor) -> None:
+        assert self.group is not None, "only rank 0 sends"
         stream = torch.cuda.current_stream() if buffer.is_cuda else None
         self.group.broadcast(buffer, src=0, stream=stream)
 
