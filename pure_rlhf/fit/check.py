@@ -29,7 +29,9 @@ def load_models(config: PureConfig) -> Models | None:
     prm = read_shape(config.reward.model_name_or_path) if config.uses_prm else None
     if policy is None or (config.uses_prm and prm is None):
         return None
-    return Models(policy=policy, prm=without_output(prm) if prm else None)
+    if prm is not None and not config.uses_implicit_prm:
+        prm = without_output(prm)
+    return Models(policy=policy, prm=prm)
 
 
 def free_disk(config: PureConfig) -> int:

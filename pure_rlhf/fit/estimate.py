@@ -28,26 +28,28 @@ PHASES: tuple[Phase, ...] = (
 
 _MODELS = ("policy", "reference", "PRM")
 _POLICY = ("policy", "optimiser", "offload buffer", "contexts")
+_STAYS = ("policy", "learning PRM", "contexts")
 # Phase -> what lies on each training GPU. In `shared` (workers/gpu_turns.py) the engine sleeps but for generation and
-# sync, and what has nothing to do in a phase is in host memory, but for the policy's 16-bit weights; a sleeping engine
-# keeps its context and its graphs. Checkpoints are written right after the sync.
+# sync, and what has nothing to do in a phase is in host memory, but for the 16-bit weights of what learns (the policy,
+# and "learning PRM" where it does); a sleeping engine keeps its context and its graphs. Checkpoints are written right
+# after the sync. A PRM that learns is updated before the policy, so its activations are not beside the policy's.
 RESIDENT: dict[Placement, dict[Phase, tuple[str, ...]]] = {
     "split": {
-        "generation": (*_POLICY, "reference", "PRM"),
+        "generation": (*_POLICY, "reference", "PRM", "PRM optimiser"),
         "log-probabilities": (
-            *(*_POLICY, "reference", "PRM"),
+            *(*_POLICY, "reference", "PRM", "PRM optimiser"),
             *("forward activations", "forward logits"),
         ),
-        "PRM scoring": (*_POLICY, "reference", "PRM", "PRM activations"),
+        "PRM scoring": (*_POLICY, "reference", "PRM", "PRM optimiser", "PRM activations"),
         "update": (
-            *(*_POLICY, "reference", "PRM"),
+            *(*_POLICY, "reference", "PRM", "PRM optimiser", "PRM gradient buckets"),
             *("gradient buckets", "activations", "logits", "optimiser step"),
         ),
-        "sync": (*_POLICY, "reference", "PRM", "bucket"),
-        "checkpoint": (*_POLICY, "reference", "PRM"),
+        "sync": (*_POLICY, "reference", "PRM", "PRM optimiser", "bucket"),
+        "checkpoint": (*_POLICY, "reference", "PRM", "PRM optimiser"),
     },
     "shared": {
-        "generation": ("engine", "policy", "contexts"),
+        "generation": ("engine", *_STAYS),
         "log-probabilities": (
             *("policy", "reference", "PRM", "contexts", "sleeping engine"),
             *("forward activations", "forward logits"),
@@ -57,11 +59,11 @@ RESIDENT: dict[Placement, dict[Phase, tuple[str, ...]]] = {
             "PRM activations",
         ),
         "update": (
-            *(*_POLICY, "sleeping engine"),
+            *(*_POLICY, "sleeping engine", "learning PRM", "PRM optimiser", "PRM gradient buckets"),
             *("gradient buckets", "activations", "logits", "optimiser step"),
         ),
-        "sync": ("policy", "contexts", "sleeping engine", "engine weights", "bucket"),
-        "checkpoint": ("policy", "contexts", "sleeping engine", "engine weights"),
+        "sync": (*_STAYS, "sleeping engine", "engine weights", "bucket"),
+        "checkpoint": (*_STAYS, "sleeping engine", "engine weights"),
     },
 }
 
@@ -224,7 +226,21 @@ def _training_parts(
         "engine weights": engine.weights,
         "sleeping engine": SLEEPING_BYTES,
     }
+    parts |= _learning_prm_parts(c, prm, parts["PRM"])
     return parts | _optimiser_parts(c, policy, trained, parts["activations"] + parts["logits"])
+
+
+def _learning_prm_parts(c: PureConfig, prm: ModelShape | None, weights: float) -> dict[str, float]:
+    """What a PRM that learns (`--prm_update`) takes besides its weights; 0 of a frozen one."""
+    if prm is None or not c.learns_prm:
+        return dict.fromkeys(("learning PRM", "PRM optimiser", "PRM gradient buckets"), 0.0)
+    share = prm.num_parameters / c.training_gpus
+    return {
+        "learning PRM": weights,
+        "PRM optimiser": 0.0 if c.ds.adam_offload else 12.0 * share,
+        "PRM gradient buckets": 2.0 * min(BUCKET_ELEMENTS, prm.num_parameters)
+        + (0.0 if c.ds.adam_offload else 2.0 * share),
+    }
 
 
 def _tokens(c: PureConfig) -> tuple[int, int]:
@@ -316,15 +332,17 @@ def _host(
     reference = base if c.uses_reference and not lora else 0.0
     scoring = 2.0 * prm.num_parameters if prm is not None and not c.prm_gpus else 0.0
     copies = ranks * (base + reference + scoring)
+    learning = trained + (prm.num_parameters if prm is not None and c.learns_prm else 0)
     # 32-bit weights, moments, gradients, and what gradients are accumulated in: 20 bytes, page-locked
-    training = 20.0 * trained / c.actor.num_nodes if c.ds.adam_offload else 0.0
+    training = 20.0 * learning / c.actor.num_nodes if c.ds.adam_offload else 0.0
     workers = ranks * (1 + (reference > 0) + (scoring > 0))
     processes = 1 + workers + c.rollout_gpus / c.actor.num_nodes
     if c.shares_gpus:
         # reference and PRM keep a page-locked copy, the optimiser its room; the engines' weights, while they sleep
-        optimiser = 0.0 if c.ds.adam_offload else 12.0 * trained / c.actor.num_nodes
+        optimiser = 0.0 if c.ds.adam_offload else 12.0 * learning / c.actor.num_nodes
         asleep = engine.weights * c.rollout_gpus / c.actor.num_nodes
-        training += ranks * (reference + scoring) + optimiser + asleep
+        frozen = reference + scoring * (not c.learns_prm)
+        training += ranks * frozen + optimiser + asleep
     return HostMemory(
         loading=copies,
         training=training,
@@ -359,11 +377,14 @@ def cpu_host_memory(c: PureConfig, models: Models) -> HostMemory:
 
 
 def disk_of(c: PureConfig, num_parameters: int) -> Disk:
-    """A checkpoint has 16-bit weights and, in 32 bits, weights and two moments: 14 bytes a parameter.
+    """A checkpoint has 16-bit weights, and weights and two moments of what is trained in 32 bits: 14 bytes a parameter.
 
+    Of LoRA's adapters that is next to nothing. A PRM that learns has its own, counted as large as the policy.
     `--ckpt.save_hf` adds a folder of 2 bytes a parameter to each; both go together.
     """
     weights = 2.0 * num_parameters
-    checkpoint = (0.0 if c.ckpt.disable_ds else 7 * weights) + weights * c.ckpt.save_hf
+    states = weights * (1 if c.ds.lora.rank else 7) + 7 * weights * c.learns_prm
+    checkpoint = (0.0 if c.ckpt.disable_ds else states) + weights * c.ckpt.save_hf
     written = c.max_steps // c.ckpt.save_steps if c.ckpt.save_steps > 0 else 0
-    return Disk(checkpoint=checkpoint, kept=min(written, c.ckpt.max_num + 1), model=weights)
+    kept = min(written, c.ckpt.max_num + 1)  # a new one is there before the oldest goes
+    return Disk(checkpoint=checkpoint, kept=kept, model=weights * (1 + c.learns_prm))

@@ -174,3 +174,28 @@ def test_a_cpu_host_holds_everything_once_for_each_process() -> None:
     # policy and reference, PRM, states, gradients, engine and its cache
     assert memory.least == 4 * p + 2 * SEVEN_B_PRM + 12 * p + 2 * p + 2 * p + 2**30
     assert memory.most > memory.least
+
+
+def test_a_prm_that_learns_takes_what_the_policy_takes() -> None:
+    """PURE's classifier of 7.07 B: optimiser and gradients on the GPU, or 20 bytes a parameter in host memory."""
+    frozen, learning = of(), of("--prm_update", "outcome")
+    count = SEVEN_B.prm.num_parameters
+    assert learning.parts["PRM optimiser"] == 12 * count / 4
+    assert learning.parts["PRM gradient buckets"] == 2 * 5e8 + 2 * count / 4
+    more = learning.training["update"] - frozen.training["update"]
+    assert more == pytest.approx(14 * count / 4 + 1e9)
+    assert frozen.parts["PRM optimiser"] == frozen.parts["learning PRM"] == 0
+    offloaded = [of(*RECIPE, *flags).host.training for flags in ((), ("--prm_update", "outcome"))]
+    assert offloaded[1] - offloaded[0] == 20 * count
+    assert learning.disk.checkpoint == 2 * frozen.disk.checkpoint
+
+
+def test_on_shared_gpus_the_weights_of_a_prm_that_learns_stay() -> None:
+    shared = [of("--placement", "shared", *flags) for flags in ((), ("--prm_update", "outcome"))]
+    count = SEVEN_B.prm.num_parameters
+    for phase in ("generation", "sync", "checkpoint"):
+        assert shared[1].training[phase] - shared[0].training[phase] == pytest.approx(2 * count)
+
+
+def test_a_checkpoint_of_an_adapter_is_little_more_than_the_weights() -> None:
+    assert of("--ds.lora.rank", "8").disk.checkpoint == 2 * SEVEN_B.policy.num_parameters
