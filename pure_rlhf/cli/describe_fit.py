@@ -78,7 +78,7 @@ layers, N training GPUs, T tokens of a forward pass (micro batch x longest row).
 |---|---|
 | policy, reference, PRM | 2 P each, the PRM without its output layer; ZeRO-3: 2 P / N, up to 2 GB; LoRA: no reference |
 | optimiser | 12 P' / N (32-bit weights, two moments); 0 with `--ds.adam_offload` |
-| PRM optimiser, PRM gradient buckets, learning PRM | with `--prm_update` the same of the PRM; its weights stay on shared GPUs |
+| PRM optimiser, its gradient buckets | with `--prm_update` the same of the PRM, whose weights stay on shared GPUs |
 | offload buffer | 2 V H with `--ds.adam_offload` |
 | gradient buckets | 2 min(P', 5 10^8), and embedding and output again where they are larger than that; gradients \
 without offload 2 P' / N, with ZeRO-1 2 P' |
