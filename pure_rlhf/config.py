@@ -323,6 +323,8 @@ class PureConfig(AdvantageSettings):
     """What happens where a run does not fit by the estimate of pure-rlhf-doctor (docs/doctor.md)."""
     verbose: bool = False
     """Show the log lines of all workers."""
+    dashboard: bool = True
+    """Start Ray's dashboard, on loopback; its dozen processes cost some 20 s of CPU at the start. A cluster has one."""
     trust_remote_code: bool = False
     """Run code that comes with a model. Off: refused."""
 

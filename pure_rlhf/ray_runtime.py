@@ -65,7 +65,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 def start_ray(config: PureConfig) -> None:
-    """Start a Ray of our own with the dashboard on loopback, or join the cluster that RAY_ADDRESS names."""
+    """Start a Ray of our own, its dashboard (unless --no_dashboard) on loopback, or join the cluster of RAY_ADDRESS."""
     environment = {
         "TOKENIZERS_PARALLELISM": "true",
         "NCCL_DEBUG": os.environ.get("NCCL_DEBUG", "WARN"),
@@ -91,7 +91,7 @@ def start_ray(config: PureConfig) -> None:
     if not os.environ.get("RAY_ADDRESS"):
         options |= {
             "address": "local",  # not some cluster that runs on this machine for another purpose
-            "include_dashboard": True,
+            "include_dashboard": config.dashboard,
             "dashboard_host": "127.0.0.1",
             "num_gpus": config.num_gpus,
         }

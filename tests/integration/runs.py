@@ -25,10 +25,14 @@ MARK = "PURE_TEST_MARK"
 class Run:
     """A training process, its output so far, and the processes it started.
 
-    Use as a context manager: at the end nothing of the run may be alive, and Ray's files are removed.
+    Use as a context manager: at the end nothing of the run may be alive, and Ray's files are removed. `dashboard`: for
+    `actor_names`; without it a run starts sooner.
     """
 
-    def __init__(self, arguments: list[str], **environment: str) -> None:
+    def __init__(
+        self, arguments: list[str], *, dashboard: bool = False, **environment: str
+    ) -> None:
+        arguments = arguments if dashboard else [*arguments, "--no_dashboard"]
         self.mark = uuid.uuid4().hex
         # Unix socket paths are short, so not below pytest's temporary folder.
         self.ray_folder = Path(tempfile.mkdtemp(prefix="pure-", dir="/tmp"))

@@ -78,8 +78,12 @@ def check_merged(base_folder: Path, folder: Path) -> None:
         assert torch.equal(merged[name], expected), name
 
 
-def test_a_run_with_lora_and_its_resume(world: RandomWorld, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
+@pytest.fixture(scope="module")
+def lora_run(
+    world: RandomWorld, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[str]]:
+    """Three steps, each with a checkpoint and its Hugging Face folder; the run's folder and flags."""
+    folder = tmp_path_factory.mktemp("lora") / "run"
     flags = world.flags(
         folder,
         actor__adam__lr=3e-2,
@@ -91,6 +95,11 @@ def test_a_run_with_lora_and_its_resume(world: RandomWorld, tmp_path: Path) -> N
     with Run(flags) as run:
         assert run.wait() == 0, run.text[-6000:]
         assert "policy + PRM on 1" in run.text
+    return folder, flags
+
+
+def test_a_run_with_lora(world: RandomWorld, lora_run: tuple[Path, list[str]]) -> None:
+    folder, flags = lora_run
     rows = metrics(folder)
     assert rows[0]["policy/kl_reference"] == 0  # the reference is the policy itself, bit for bit
     assert all(row["sync/log_prob_gap"] < 0.03 for row in rows)
@@ -103,16 +112,21 @@ def test_a_run_with_lora_and_its_resume(world: RandomWorld, tmp_path: Path) -> N
 
     note = json.loads((folder / "checkpoints/_actor/global_step2/adapter.json").read_text())
     assert note == {"rank": 4, "alpha": 8, "target_modules": ["all-linear"]}
-    resume = [*flags, "--ckpt.load_enable"]
-    (folder / "checkpoints/_actor/latest").write_text("global_step2")  # the third step once more
-    other = list(resume)
+    other = [*flags, "--ckpt.load_enable"]
     other[other.index("--ds.lora.rank") + 1] = "8"
     with pytest.raises(ConfigError, match=r"resume with --ds\.lora\.rank 4 --ds\.lora\.alpha 8"):
         prepare(*parse(other))
-    with Run(resume) as run:
+
+
+@pytest.mark.slow  # that a checkpoint comes back to the last bit is in test_one_rank_trains_rolls_back_and_saves
+def test_a_resume_with_lora(lora_run: tuple[Path, list[str]]) -> None:
+    folder, flags = lora_run
+    rows = metrics(folder)
+    (folder / "checkpoints/_actor/latest").write_text("global_step2")  # the third step once more
+    with Run([*flags, "--ckpt.load_enable"]) as run:
         assert run.wait() == 0, run.text[-6000:]
     again = metrics(folder)
     assert [row["step"] for row in again] == [1, 2, 3] and again[:2] == rows[:2]
     assert again[2]["sync/log_prob_gap"] < 0.03
-    # other samples of the same weights, which are far from the base's; to the last bit: the test above
+    # other samples of the same weights, which are far from the base's
     assert again[2]["policy/kl_reference"] > 3 * again[2]["sync/log_prob_gap"]

@@ -52,7 +52,7 @@ def two_ranks(
         eval__dataset=world.test,
         max_steps=3,
     )
-    with Run(flags) as run:
+    with Run(flags, dashboard=True) as run:
         run.wait_for(lambda: len(run.actor_names()) == 9, "nine named actors on the dashboard")
         names = run.actor_names()
         assert run.wait() == 0, run.text[-6000:]
@@ -194,7 +194,7 @@ def test_modes_change_what_the_metrics_show(world: RandomWorld, tmp_path: Path) 
         )
         if mode == "PRM":
             flags.append("--logger.wandb.enable")
-        with Run(flags, WANDB_API_KEY="") as run:
+        with Run(flags, dashboard=mode == "VR", WANDB_API_KEY="") as run:
             if expected:
                 run.wait_for(
                     lambda: "trainer" in run.actor_names() and "policy-0" in run.actor_names(),
@@ -255,6 +255,7 @@ def test_everything_on_the_same_gpus(world: RandomWorld, tmp_path: Path) -> None
     ).keys()
 
 
+@pytest.mark.slow  # the same push on one rank is in test_lora.py
 def test_partitioned_weights_reach_the_engines(world: RandomWorld, tmp_path: Path) -> None:
     """ZeRO-3 on two ranks: each bucket is gathered before it is sent."""
     folder = tmp_path / "run"
@@ -373,7 +374,7 @@ def test_a_dead_worker_ends_the_run_and_resume_continues(
 ) -> None:
     folder = tmp_path / "run"
     flags = world.flags(folder, max_steps=400, **LARGE_STEP)
-    with Run(flags) as run:
+    with Run(flags, dashboard=True) as run:
         run.wait_for(
             lambda: (folder / "checkpoints/_actor/global_step2/metric.json").exists(),
             "second checkpoint",
