@@ -1,4 +1,4 @@
-"""Real runs on the CPU host in which the PRM learns: PRIME on two ranks with resume, and Online PURE."""
+"""Real runs on the CPU host in which the PRM learns: PRIME with its resume (slow: on two ranks), and Online PURE."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from tests.integration.test_training import largest_change
 pytestmark = pytest.mark.integration
 
 
-def test_prime_on_two_ranks_and_resumed(world: RandomWorld, tmp_path: Path) -> None:
+@pytest.mark.parametrize("num_ranks", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_prime_and_its_resume(world: RandomWorld, tmp_path: Path, num_ranks: int) -> None:
     """The random policy is never right: all outcomes are 0, which is enough for the mechanics."""
     folder = tmp_path / "run"
     flags = world.flags(
@@ -27,9 +28,9 @@ def test_prime_on_two_ranks_and_resumed(world: RandomWorld, tmp_path: Path) -> N
         reward__model_name_or_path=None,
         prm__adam__lr=2e-3,
         prm__batch_size=32,  # one optimiser step of the PRM each
-        actor__num_gpus_per_node=2,
-        ref__num_gpus_per_node=2,
-        reward__num_gpus_per_node=2,
+        actor__num_gpus_per_node=num_ranks,
+        ref__num_gpus_per_node=num_ranks,
+        reward__num_gpus_per_node=num_ranks,
         rollout__micro_batch_size=4,
         train__micro_batch_size=4,
         max_steps=3,

@@ -225,17 +225,18 @@ def test_modes_change_what_the_metrics_show(world: RandomWorld, tmp_path: Path) 
             assert row["reward/process_return"] == pytest.approx(sum(thirds) / len(thirds), abs=0.1)
 
 
-def test_everything_on_the_same_gpus(world: RandomWorld, tmp_path: Path) -> None:
-    """`--placement shared` on two ranks: two engines sleep, wake, and open the policy's memory."""
+@pytest.mark.parametrize("num_gpus", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_everything_on_the_same_gpus(world: RandomWorld, tmp_path: Path, num_gpus: int) -> None:
+    """`--placement shared`: engines sleep, wake, and open the policy's memory."""
     folder = tmp_path / "run"
     flags = world.flags(
         folder,
         **LARGE_STEP,
         placement="shared",
-        actor__num_gpus_per_node=2,
-        ref__num_gpus_per_node=2,
-        reward__num_gpus_per_node=2,
-        vllm__num_engines=2,
+        actor__num_gpus_per_node=num_gpus,
+        ref__num_gpus_per_node=num_gpus,
+        reward__num_gpus_per_node=num_gpus,
+        vllm__num_engines=num_gpus,
         rollout__micro_batch_size=4,
         train__micro_batch_size=4,
         curriculum__method="remove_extreme",  # several rounds
@@ -245,7 +246,7 @@ def test_everything_on_the_same_gpus(world: RandomWorld, tmp_path: Path) -> None
     )
     with Run(flags) as run:
         assert run.wait() == 0, run.text[-6000:]
-        assert "Placement shared (2 GPUs" in run.text
+        assert f"Placement shared ({num_gpus} GPU" in run.text
     rows = metrics(folder)
     assert len(rows) == 3 and all(row["timing/gpu_turns"] > 0 for row in rows)
     assert rows[2]["sync/log_prob_gap"] < 0.03
