@@ -23,8 +23,13 @@ from pure_rlhf.monitoring.metric_table import METRICS
 logger = logging.getLogger(__name__)
 
 MLFLOW_PARAMETERS_A_CALL = 100
-# MLflow's own defaults try a server that is away for minutes, and would hold up the end of the run.
-MLFLOW_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+MLFLOW_ENVIRONMENT = {
+    # its own defaults try a server that is away for minutes, and would hold up the end of the run
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    # several threads make the folders of a file store at once, and lose the step of all but one
+    "MLFLOW_ASYNC_LOGGING_THREADPOOL_SIZE": "1",
+}
 
 
 class Sink(Protocol):
@@ -89,7 +94,7 @@ class MlflowMetrics:
 
     def __init__(self, experiment: str, run_name: str, settings: Mapping[str, object]) -> None:
         mlflow: Any = importlib.import_module("mlflow")  # an optional dependency
-        for name, value in MLFLOW_PATIENCE.items():
+        for name, value in MLFLOW_ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         self._mlflow = mlflow
         self._client = mlflow.MlflowClient()

@@ -121,6 +121,8 @@ def create_rollout_engines(
         dtype: the policy's, so that its log-probabilities are those of the engine.
         gpu_share: of each GPU; below 1 the engines share the GPUs of the group with others, and can sleep.
     """
+    on_this_host = {"enforce_eager": enforce_eager, "enable_sleep_mode": gpu_share < 1}
+    on_this_host |= cpu_host.engine_arguments()
     engines = []
     for i in range(num_engines):
         bundles = None
@@ -160,8 +162,8 @@ def create_rollout_engines(
                 if log_probs_at_sampling_temperature
                 else "raw_logprobs",
                 max_logprobs=1,
-                **{"enforce_eager": enforce_eager, "enable_sleep_mode": gpu_share < 1}
-                | cpu_host.engine_arguments(),
+                enforce_eager=on_this_host["enforce_eager"],
+                enable_sleep_mode=on_this_host["enable_sleep_mode"],
             )
         )
     return engines
