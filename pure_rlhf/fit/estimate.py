@@ -26,7 +26,6 @@ PHASES: tuple[Phase, ...] = (
     "checkpoint",
 )
 
-_MODELS = ("policy", "reference", "PRM")
 _POLICY = ("policy", "optimiser", "offload buffer", "contexts")
 _STAYS = ("policy", "learning PRM", "contexts")
 # Phase -> what lies on each training GPU. In `shared` (workers/gpu_turns.py) the engine sleeps but for generation and
