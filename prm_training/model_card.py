@@ -70,7 +70,7 @@ def model_card(
     treatment: str,
     metrics: dict[str, Any] | None,
 ) -> str:
-    """The text of the card; `metrics` are those of `evaluation.step_metrics`, if there was a held-out split."""
+    """The text of the card; `metrics` are those of `prm.quality.step_metrics`, if there was a held-out split."""
     shown = "Not measured on held-out steps."
     if metrics is not None:
         rows = [

@@ -32,7 +32,6 @@ from prm_training.evaluation import (
     predict_from_features,
     predict_step_rewards,
     save_calibration_plot,
-    step_metrics,
     summary_line,
 )
 from prm_training.features import (
@@ -48,6 +47,7 @@ from prm_training.prepare import PreparedData, prepare
 from prm_training.settings import PrmTrainingSettings, training_arguments
 from prm_training.trainer import PrmTrainer, RowOrder, last_complete_checkpoint
 from pure_rlhf.cpu_host import leave_out_shared_memory_collective
+from pure_rlhf.prm.quality import step_metrics
 
 EVALUATION_FILE = "prm_evaluation.json"
 MAX_THREADS = 8

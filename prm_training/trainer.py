@@ -19,8 +19,8 @@ from transformers import Trainer
 from transformers.trainer_callback import TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from prm_training.evaluation import step_metrics
 from prm_training.selection import IGNORED
+from pure_rlhf.prm.quality import step_metrics
 
 MAX_BATCHES_SORTED = 50  # rows of so many batches are sorted together
 

@@ -3,8 +3,8 @@
 Reading order is the path of the data:
 
     config, validation, data    what the user asked for, checked before anything heavy starts (bounds, placement,
-                                model_folder, adapters: where a setting may lie, what fits this host, is there such
-                                a model, can it have such an adapter)
+                                model_folder, adapters, user_function: where a setting may lie, what fits this host,
+                                is there such a model, can it have such an adapter, is there such a function)
     fit                         does it fit this machine, estimated from the settings and the models' shapes
     ray_runtime                 Ray, and the GPUs that it gives
     workers.launcher            placement groups, actor groups, trainer

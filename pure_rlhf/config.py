@@ -288,9 +288,10 @@ class PureConfig(AdvantageSettings):
     there minus that in the reference (PRIME, docs/prime.md)."""
     process_granularity: Literal["auto", "step", "token", "response"] = "auto"
     """What implicit rewards are paid for. auto: token; steps are all that a learned PRM scores."""
-    prm_update: Literal["none", "outcome", "last_step"] = "none"
-    """How the PRM learns from the verified answers of each step. none: it does not. outcome: cross entropy of the
-    outcome; last_step: cross entropy of the steps that an outcome is sound for (learned only)."""
+    prm_update: Literal["none", "outcome", "last_step", "step_labels"] = "none"
+    """How the PRM learns from the answers of each step. none: it does not. outcome: cross entropy of the verified
+    outcome. Learned PRMs only: last_step, cross entropy of the steps that an outcome is sound for; step_labels, of
+    those that --prm.labeller labels."""
     prm_update_order: Literal["score_first", "update_first"] = "score_first"
     """score_first: rewards come from the PRM before the step's update; update_first: from the updated one."""
     log_prob_temperature: Literal["sampling", "one"] = "sampling"

@@ -54,6 +54,13 @@ def check_steps(problem: Problem | str, steps: Sequence[str]) -> list[bool]:
     return verdicts
 
 
+def label_steps(prompt: str, steps: Sequence[str]) -> list[bool | None]:
+    """The labels of `--prm.labeller`: as PRM training has them, up to the first wrong step, then none."""
+    verdicts = check_steps(prompt, steps)
+    end = verdicts.index(False) + 1 if False in verdicts else len(verdicts)
+    return [*verdicts[:end], *[None] * (len(verdicts) - end)]
+
+
 def _operations_stated(
     problem: Problem, text: str, operations_done: int, *, is_first: bool
 ) -> int | None:

@@ -13,15 +13,13 @@ Torch is not imported here, so that the command line can be made of the settings
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from pure_rlhf.bounds import Bounds
+from pure_rlhf.user_function import load_user_function
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -145,31 +143,11 @@ def find_credit_assignment(name: str) -> CreditAssignment:
     """
     if name in CREDIT_ASSIGNMENTS:
         return CREDIT_ASSIGNMENTS[name]
-    file, colon, function = name.rpartition(":")
-    if colon and file.endswith(".py"):
-        return _load(file, function)
+    if ".py:" in name:
+        return load_user_function("--credit_assignment", name)
     raise ValueError(
         f"--credit_assignment {name}: must be one of {', '.join(CREDIT_ASSIGNMENTS)}, or FILE.py:FUNCTION"
     )
-
-
-@functools.cache
-def _load(file: str, function: str) -> CreditAssignment:
-    path = Path(file)
-    if not path.is_file():
-        raise ValueError(
-            f"--credit_assignment {file}:{function}: there is no file {path.absolute()}; check the path"
-        )
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    found: CreditAssignment | None = getattr(module, function, None)
-    if not callable(found):
-        raise ValueError(
-            f"--credit_assignment {file}:{function}: {path.absolute()} has no function {function}"
-        )
-    return found
 
 
 def assign_credit(

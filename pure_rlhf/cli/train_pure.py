@@ -26,6 +26,7 @@ from rich.table import Table
 from pure_rlhf.config import ConfigError, PureConfig, convention_defaults, with_split
 from pure_rlhf.monitoring.records import EvaluationRecord
 from pure_rlhf.placement import default_split
+from pure_rlhf.user_function import with_absolute_path
 
 EXIT_WORKER_FAILED = 1
 EXIT_BAD_SETTINGS = 2
@@ -140,11 +141,14 @@ def parse(arguments: list[str], num_gpus: int | None = None) -> tuple[PureConfig
     problems += refused
     if config.placement == "auto":  # said in so many words; the defaults have made up their mind
         config = dataclasses.replace(config, placement=defaults.placement)
-    file, colon, function = config.credit_assignment.rpartition(":")
-    if colon:  # a file of the user's, which workers in other folders read too
-        config = dataclasses.replace(
-            config, credit_assignment=f"{Path(file).absolute()}:{function}"
-        )
+    # files of the user's, which workers in other folders read too
+    config = dataclasses.replace(
+        config,
+        credit_assignment=with_absolute_path(config.credit_assignment),
+        prm=dataclasses.replace(
+            config.prm, labeller=config.prm.labeller and with_absolute_path(config.prm.labeller)
+        ),
+    )
     output = Path(config.output_dir)
     if os.environ.get("RAY_ADDRESS"):  # workers on other nodes run in other folders
         output = output.absolute()

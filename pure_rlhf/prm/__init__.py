@@ -6,7 +6,8 @@
     batching       responses -> batches of at most so many tokens
     models         loading a checkpoint
     learning       settings of a PRM that learns during RL
-    replay         rows with labels that it goes on learning from
+    step_labels    labels of steps: rows that it goes on learning from or is measured on, a user's function
+    quality        how well rewards agree with labels of steps
     scorer         all of it for texts, without Ray
 
 One definition for RL (`workers/prm_reader.py`, `workers/prm_worker.py`), PRM training and evaluation.

@@ -66,6 +66,7 @@ PANELS = (
             ("prm/outcome_accuracy", "agrees with the verifier"),
             ("prm/positive_reward_frac", "positive rewards"),
             ("prm/held_out_f1", "F1 on held-out rows"),
+            ("prm/step_f1", "F1 on this step's responses"),
         ),
         (("prm/loss", "its loss"), ("prm/drift", "drift")),
         left_unit="share",

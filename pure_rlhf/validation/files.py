@@ -19,7 +19,12 @@ from pure_rlhf.monitoring.run_directory import RunDirectory
 from pure_rlhf.prm.conventions import PrmConvention, PureConvention, has_rotary_positions
 from pure_rlhf.prm.scorer import VLLM_CONVENTIONS, load_convention
 from pure_rlhf.types import Tokenizer
-from pure_rlhf.validation.prm import check_implicit_prm, check_labels, check_learning_prm
+from pure_rlhf.validation.prm import (
+    check_implicit_prm,
+    check_labeller,
+    check_labels,
+    check_learning_prm,
+)
 
 
 @dataclass
@@ -138,6 +143,7 @@ def _check_records(c: PureConfig, inputs: Inputs) -> Iterator[str]:
             f"--data.label_key, or use off"
         )
     yield from check_labels(c, train)
+    yield from check_labeller(c, train)
     labelled = sum(record.label is not None for record in train)
     if train and not c.curriculum.keep_unlabelled and labelled < c.rollout.batch_size:
         yield (

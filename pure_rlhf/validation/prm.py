@@ -12,9 +12,15 @@ from pure_rlhf.config import PureConfig
 from pure_rlhf.data import PromptRecord, load_rows
 from pure_rlhf.model_folder import load_model_config, load_tokenizer
 from pure_rlhf.prm.conventions import PrmConvention
-from pure_rlhf.prm.learning import READ_BY_FROZEN_IMPLICIT, changed_settings, reference_problem
-from pure_rlhf.prm.replay import parse_labelled_responses
+from pure_rlhf.prm.learning import (
+    READ_BY_FROZEN_IMPLICIT,
+    READ_BY_FROZEN_LEARNED,
+    changed_settings,
+    reference_problem,
+)
+from pure_rlhf.prm.step_labels import label_steps, parse_labelled_responses
 from pure_rlhf.types import Tokenizer
+from pure_rlhf.user_function import load_user_function
 
 LEARNING_CONVENTIONS = ("pure", "qwen", "skywork")
 """Those with a head of their own: a language model that is read at two tokens is cut down, and could not be saved."""
@@ -50,11 +56,17 @@ def _check_implicit_values(c: PureConfig) -> Iterator[str]:
             "--process_granularity token with --mask_separator: every token ends a span, so no advantage would be "
             "left; add --no_mask_separator (--convention prime does), or use --process_granularity step"
         )
-    if c.prm_update == "last_step":
+    if c.prm_update in ("last_step", "step_labels"):
         yield (
-            "--prm_update last_step with --process_reward implicit: an implicit PRM has no logit of a step to label; "
-            "use --prm_update outcome"
+            f"--prm_update {c.prm_update} with --process_reward implicit: an implicit PRM has no logit of a step to "
+            "label; use --prm_update outcome"
         )
+    for name in ("labeller", "held_out_dataset"):
+        if getattr(c.prm, name) is not None:
+            yield (
+                f"--prm.{name} {getattr(c.prm, name)} with --process_reward implicit: labels of steps are for a PRM "
+                f"that scores steps; drop --prm.{name}, or use --process_reward learned"
+            )
     if c.reward.backend != "transformers":
         yield (
             f"--reward.backend {c.reward.backend} with --process_reward implicit: log-probabilities come from "
@@ -68,6 +80,11 @@ def _check_implicit_values(c: PureConfig) -> Iterator[str]:
 
 
 def _check_learned_values(c: PureConfig) -> Iterator[str]:
+    if c.prm_update == "step_labels" and c.prm.labeller is None:
+        yield (
+            "--prm_update step_labels: who labels the steps? Name a function with --prm.labeller FILE.py:FUNCTION, or "
+            "use --prm_update outcome"
+        )
     if c.granularity != "step":
         yield (
             f"--process_granularity {c.process_granularity} with --process_reward learned: such a PRM scores steps; "
@@ -116,7 +133,7 @@ def unread_settings_problem(c: PureConfig) -> str | None:
     """Settings of a PRM that learns which nothing would read."""
     if c.learns_prm or not c.uses_prm:
         return None
-    read = READ_BY_FROZEN_IMPLICIT if c.uses_implicit_prm else ()
+    read = READ_BY_FROZEN_IMPLICIT if c.uses_implicit_prm else READ_BY_FROZEN_LEARNED
     unread = [f"--prm.{name}" for name in changed_settings(c.prm) if name not in read]
     if not unread:
         return None
@@ -169,8 +186,14 @@ def check_learning_prm(c: PureConfig, convention: PrmConvention | None) -> Itera
             f"--prm_update {c.prm_update}: PRMs of the conventions {', '.join(LEARNING_CONVENTIONS)} can learn, "
             f"{c.reward.model_name_or_path} is of {convention.name}; use --prm_update none"
         )
-    elif convention is not None and c.prm.replay_dataset is not None:
-        yield from _check_replay_rows(c.prm.replay_dataset, convention)
+    elif convention is not None:
+        for name in ("replay_dataset", "held_out_dataset"):
+            if getattr(c.prm, name) is not None:
+                source = getattr(c.prm, name)
+                at_least = c.training_gpus if name == "held_out_dataset" else 1
+                yield from _check_labelled_rows(
+                    f"--prm.{name} {source}", source, convention, at_least
+                )
     if not c.ckpt.load_enable:
         return
     tag = checkpoint_tag(c)
@@ -184,17 +207,46 @@ def check_learning_prm(c: PureConfig, convention: PrmConvention | None) -> Itera
         yield f"--ckpt.load_enable: {problem}"
 
 
-def _check_replay_rows(source: str, convention: PrmConvention) -> Iterator[str]:
+def _check_labelled_rows(
+    flag: str, source: str, convention: PrmConvention, at_least: int
+) -> Iterator[str]:
     if convention.name != "pure":
         yield (
-            f"--prm.replay_dataset {source}: its rows are laid out for PRMs of the convention pure, this one is of "
-            f"{convention.name}; drop --prm.replay_dataset and --prm.replay_share"
+            f"{flag}: its rows are laid out for PRMs of the convention pure, this one is of {convention.name}; drop "
+            f"{flag.split()[0]}"
         )
         return
     try:
-        parse_labelled_responses(load_rows(source, "train"))
+        num_rows = len(parse_labelled_responses(load_rows(source, "train")))
     except ValueError as error:
-        yield f"--prm.replay_dataset {source}: {error}; name a file with rows as in docs/prm.md"
+        yield f"{flag}: {error}; name a file with rows as in docs/prm.md"
+        return
+    if num_rows < at_least:
+        yield f"{flag}: has {num_rows} rows for {at_least} PRM ranks; name a file with more rows"
+
+
+def check_labeller(c: PureConfig, records: list[PromptRecord]) -> Iterator[str]:
+    """The function is tried on a response of two steps, so that its mistakes end before anything starts."""
+    if c.prm.labeller is None or not c.uses_prm or not records:
+        return
+    import torch
+
+    steps = ("First we add.", "The answer is \\boxed{0}.")
+    try:
+        function = load_user_function("--prm.labeller", c.prm.labeller)
+        label_steps(function, [records[0].prompt], [steps], torch.tensor([[True, True]]))
+    except ValueError as error:
+        # its own, or one of the user's code
+        yield str(error) if str(error).startswith("--prm.labeller") else _failed(c, error)
+    except Exception as error:  # whatever the user's code raises
+        yield _failed(c, error)
+
+
+def _failed(c: PureConfig, error: Exception) -> str:
+    return (
+        f"--prm.labeller {c.prm.labeller}: failed on the first prompt with two made-up steps, with "
+        f"{type(error).__name__}: {error}; it must label any text"
+    )
 
 
 def checkpoint_tag(c: PureConfig) -> str | None:
@@ -205,7 +257,7 @@ def checkpoint_tag(c: PureConfig) -> str | None:
 
 def check_labels(c: PureConfig, records: list[PromptRecord]) -> Iterator[str]:
     """Whether the prompts have what a PRM learns from."""
-    if not c.learns_prm or not records:
+    if not c.learns_prm or c.prm_update == "step_labels" or not records:
         return
     unlabelled = sum(record.label is None for record in records)
     column = f"column {c.data.label_key!r} of {c.data.prompt_dataset}"

@@ -30,14 +30,11 @@ from pure_rlhf.monitoring.rollout_metrics import rollout_metrics
 from pure_rlhf.monitoring.rollout_records import rollout_records
 from pure_rlhf.types import Advantages, StepSpans
 from pure_rlhf.workers.gpu_turns import OwnGpus
-from pure_rlhf.workers.prm_reader import PrmReader
-from pure_rlhf.workers.process_rewards import in_rollout_order, make_process_rewards
+from pure_rlhf.workers.process_rewards import ProcessRewards, in_rollout_order
 from pure_rlhf.workers.samples_generator import answer_texts
 
 if TYPE_CHECKING:
     from openrlhf.trainer.ray.launcher import RayActorGroup
-
-    from pure_rlhf.prm.replay import Replay
 
 
 class PureExperienceMaker(RemoteExperienceMaker):
@@ -49,8 +46,7 @@ class PureExperienceMaker(RemoteExperienceMaker):
         group_size: responses to each prompt.
         max_response_tokens: the length limit of a response.
         verifier: grades final answers.
-        prm_reader: lays out answers for a PRM that scores steps; None where there is none.
-        replay: what a PRM that scores steps learns from besides; None: nothing.
+        make_rewards: the process rewards of the run, for this maker's PRM.
         fit_prm: trains the PRM before it scores (`--prm_update_order update_first`); None: it is trained later.
         separator_ids, eos_token_ids: token ids of the step rules.
         gpus: asked for the models' turn.
@@ -65,10 +61,9 @@ class PureExperienceMaker(RemoteExperienceMaker):
         max_response_tokens: int,
         verifier: VerifierPool,
         separator_ids: list[int],
-        prm_reader: PrmReader | None,
+        make_rewards: Callable[[RemoteExperienceMaker], ProcessRewards],
         eos_token_ids: list[int],
         gpus: OwnGpus,
-        replay: Replay | None = None,
         fit_prm: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(*args)
@@ -78,7 +73,7 @@ class PureExperienceMaker(RemoteExperienceMaker):
         self.max_response_tokens = max_response_tokens
         self.verifier = verifier
         self.separator_ids = separator_ids
-        self.process_rewards = make_process_rewards(self, prm_reader, replay)
+        self.process_rewards = make_rewards(self)
         self.reference_results: list[ray.ObjectRef] = []
         self.fit_prm = fit_prm
         self.eos_token_ids = eos_token_ids

@@ -6,7 +6,8 @@ Two makers of process rewards, so that `experience_maker.py` does not know what 
     ImplicitRewards   log-ratios of a language model to the reference (PRIME)
 
 A step of either: `start` sends the rollout to the PRM's workers, `finish` waits for the rewards and the spans that they
-are paid for, `learn` sends the same responses with their outcomes, for the workers' next `fit`.
+are paid for, `learn` sends the same responses with their outcomes, for the workers' next `fit`. `measure` asks the PRM
+of other rows.
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ from pure_rlhf.algorithm.prm_losses import (
     step_label_weights,
 )
 from pure_rlhf.algorithm.step_segmentation import response_spans, token_spans
-from pure_rlhf.monitoring.prm_metrics import scoring_metrics
-from pure_rlhf.prm.batching import cut_into_batches, join_plans, plan_training
+from pure_rlhf.monitoring.prm_metrics import labeller_metrics, scoring_metrics
+from pure_rlhf.prm.batching import PrmBatches, cut_into_batches, join_plans, plan_training
+from pure_rlhf.prm.quality import step_metrics
+from pure_rlhf.prm.step_labels import StepLabels, label_steps
 from pure_rlhf.types import ImplicitRows, PrmInputs, StepRows, StepSpans
 
 if TYPE_CHECKING:
@@ -36,7 +39,6 @@ if TYPE_CHECKING:
     from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
 
     from pure_rlhf.config import PureConfig
-    from pure_rlhf.prm.replay import Replay
     from pure_rlhf.workers.prm_reader import PrmReader
 
 
@@ -85,6 +87,10 @@ class ProcessRewards(ABC):
     def learn(self, outcome_B: Tensor) -> dict[str, float]:
         """Send the rollout with its outcomes (NaN: not known) to the workers; returns metrics of the PRM so far."""
 
+    def measure(self) -> dict[str, float]:
+        """Metrics of the PRM as it is now, on rows of its own."""
+        return {}
+
     def _append(self, rows_of: Callable[[list[int]], ImplicitRows | StepRows], num: int) -> None:
         plan = plan_training(
             num,
@@ -120,49 +126,61 @@ class LearnedRewards(ProcessRewards):
     """A PRM that scores the steps of the text.
 
     Args:
-        reader: lays out responses for it. replay: what it learns from besides; None: nothing.
+        reader: lays out responses for it. labels: what is known of steps besides the outcomes.
     """
 
-    def __init__(
-        self, maker: RemoteExperienceMaker, reader: PrmReader, replay: Replay | None
-    ) -> None:
+    def __init__(self, maker: RemoteExperienceMaker, reader: PrmReader, labels: StepLabels) -> None:
         super().__init__(maker)
         self.reader = reader
-        self.replay = replay
+        self.labels = labels
 
     def start(
         self, batch: Experience, steps: StepSpans, micro_batches: Sequence[Experience]
     ) -> None:
-        reward = self.maker.args.reward
-        self.steps = steps
+        self.batch, self.steps = batch, steps
         self.inputs = self.reader.read(batch, steps)
-        self.batches = cut_into_batches(
-            self.inputs,
-            max_tokens=reward.max_tokens_per_batch,
-            num_ranks=reward.num_nodes * reward.num_gpus_per_node,
-        )
-        self.references = self.maker._dispatch_forward(
-            self.maker.reward_model_group,
-            # waits for the end, so that models that share a GPU's memory do not run at once
-            self.maker.args.train.colocate_actor_ref and reward.backend != "vllm",
-            input_ids=[inputs.input_ids_BU for inputs in self.batches.inputs],
-            attention_mask=[inputs.attention_mask_BU for inputs in self.batches.inputs],
-            read_index=[inputs.read_index_BS for inputs in self.batches.inputs],
-        )
+        # waits for the end, so that models that share a GPU's memory do not run at once
+        wait = self.maker.args.train.colocate_actor_ref and self.config.reward.backend != "vllm"
+        self.batches, self.references = self._send(self.inputs, wait=wait)
 
     def finish(self, reference_results: list[ray.ObjectRef]) -> tuple[StepSpans, Tensor]:
-        found = self.maker._flatten_results(self.references, 1)
-        self.rewards_BS = self.batches.collect(found, self.steps.mask_BS)
+        self.rewards_BS = self._collect(self.batches, self.references, self.steps.mask_BS)
         return self.steps, self.rewards_BS
 
-    def learn(self, outcome_B: Tensor) -> dict[str, float]:
-        config, mask_BS = self.config, self.steps.mask_BS
-        if not config.learns_prm:
+    def measure(self) -> dict[str, float]:
+        held_out = self.labels.held_out
+        if held_out is None:
             return {}
-        labels_BS, weight_B = None, outcome_weights(outcome_B)
-        if config.prm_update == "last_step":
-            labels_BS = last_step_labels(outcome_B, mask_BS)
-            weight_B = step_label_weights(labels_BS)
+        mask_BS = ~held_out.labels_BS.isnan()
+        rewards_BS = self._collect(*self._send(held_out.inputs, wait=True), mask_BS)
+        f1 = step_metrics(rewards_BS[mask_BS], held_out.labels_BS[mask_BS])["f1_wrong_steps"]
+        return {} if f1 is None else {"prm/held_out_f1": f1}
+
+    def learn(self, outcome_B: Tensor) -> dict[str, float]:
+        truth_BS = self._labels_of_function()
+        metrics = {} if truth_BS is None else labeller_metrics(self.rewards_BS, truth_BS)
+        if not self.config.learns_prm:
+            return metrics
+        self._learn_from(outcome_B, truth_BS)
+        return metrics | scoring_metrics(
+            score_B=minimum_outcome_logits(
+                self.rewards_BS, self.steps.mask_BS, temperature=self.config.credit_temperature
+            ),
+            outcome_B=outcome_B,
+            rewards_BS=self.rewards_BS,
+            mask_BS=self.steps.mask_BS,
+            group_size=self.group_size,
+        )
+
+    def _learn_from(self, outcome_B: Tensor, truth_BS: Tensor | None) -> None:
+        mask_BS = self.steps.mask_BS
+        labels_BS = {
+            "last_step": last_step_labels(outcome_B, mask_BS),
+            "step_labels": truth_BS,
+        }.get(self.config.prm_update)
+        weight_B = (
+            outcome_weights(outcome_B) if labels_BS is None else step_label_weights(labels_BS)
+        )
         lengths_B = self.inputs.attention_mask_BU.sum(-1)
 
         def rows_of(rows: list[int]) -> StepRows:
@@ -181,21 +199,39 @@ class LearnedRewards(ProcessRewards):
 
         if weight_B.any():
             self._append(rows_of, len(outcome_B))
-        return scoring_metrics(
-            score_B=minimum_outcome_logits(
-                self.rewards_BS, mask_BS, temperature=config.credit_temperature
-            ),
-            outcome_B=outcome_B,
-            rewards_BS=self.rewards_BS,
-            mask_BS=mask_BS,
-            group_size=self.group_size,
+
+    def _labels_of_function(self) -> Tensor | None:
+        if self.labels.labeller is None:
+            return None
+        texts = self.reader.texts(self.batch, self.steps)
+        return label_steps(self.labels.labeller, self.batch.prompts, texts, self.steps.mask_BS)
+
+    def _send(self, inputs: PrmInputs, *, wait: bool) -> tuple[PrmBatches, list[ray.ObjectRef]]:
+        reward = self.config.reward
+        batches = cut_into_batches(
+            inputs,
+            max_tokens=reward.max_tokens_per_batch,
+            num_ranks=reward.num_nodes * reward.num_gpus_per_node,
         )
+        references = self.maker._dispatch_forward(
+            self.maker.reward_model_group,
+            wait,
+            input_ids=[part.input_ids_BU for part in batches.inputs],
+            attention_mask=[part.attention_mask_BU for part in batches.inputs],
+            read_index=[part.read_index_BS for part in batches.inputs],
+        )
+        return batches, references
+
+    def _collect(
+        self, batches: PrmBatches, references: list[ray.ObjectRef], mask_BS: Tensor
+    ) -> Tensor:
+        return batches.collect(self.maker._flatten_results(references, 1), mask_BS)
 
     def _with_replay(self, rows: list[Any], num: int) -> list[Any]:
-        if self.replay is None:
+        if self.labels.replay is None:
             return rows
         num_steps, num_ranks = num // self.config.prm_batch_size, self.config.training_gpus
-        replayed = self.replay.draw(
+        replayed = self.labels.replay.draw(
             num_steps * self.config.prm_replay_rows,
             micro_batch_size=self.config.prm_micro_batch_size,
             step=self.step,
@@ -270,7 +306,7 @@ class ImplicitRewards(ProcessRewards):
 
 
 def make_process_rewards(
-    maker: RemoteExperienceMaker, reader: PrmReader | None, replay: Replay | None = None
+    maker: RemoteExperienceMaker, *, reader: PrmReader | None, labels: StepLabels
 ) -> ProcessRewards:
     """Those of the run's settings, for the PRM of `maker`."""
     if maker.reward_model_group is None:
@@ -278,4 +314,4 @@ def make_process_rewards(
     if maker.args.pure.uses_implicit_prm:
         return ImplicitRewards(maker)
     assert reader is not None, "a PRM without its reader"
-    return LearnedRewards(maker, reader, replay)
+    return LearnedRewards(maker, reader, labels)

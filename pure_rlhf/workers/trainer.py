@@ -8,6 +8,7 @@ PRM that learns, with checkpoints that go with the policy's.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import math
 import time
@@ -28,23 +29,20 @@ from pure_rlhf.model_folder import load_tokenizer
 from pure_rlhf.monitoring.alarm_watch import AlarmWatch
 from pure_rlhf.monitoring.alarms import Alarm
 from pure_rlhf.monitoring.metric_table import check_declared
-from pure_rlhf.monitoring.prm_metrics import update_metrics
 from pure_rlhf.monitoring.records import AlarmRecord, EvaluationRecord, JsonObject, RunState
 from pure_rlhf.monitoring.rollout_metrics import timing_per_kilotoken
-from pure_rlhf.monitoring.run_directory import (
-    RunDirectory,
-    prune_hf_folders,
-    prune_prm_checkpoints,
-)
+from pure_rlhf.monitoring.run_directory import RunDirectory, prune_hf_folders
 from pure_rlhf.monitoring.sinks import open_sinks
-from pure_rlhf.prm.replay import Replay
+from pure_rlhf.prm.step_labels import HeldOutRows, LaidOutRow, Replay, StepLabels, lay_out_rows
 from pure_rlhf.types import Tokenizer
+from pure_rlhf.user_function import load_user_function
 from pure_rlhf.validation import Inputs
-from pure_rlhf.validation.prm import checkpoint_tag
 from pure_rlhf.workers.experience_maker import PureExperienceMaker
 from pure_rlhf.workers.gpu_turns import OwnGpus, SharedGpus
 from pure_rlhf.workers.greedy_evaluation import GreedyEvaluation
 from pure_rlhf.workers.prm_reader import PrmReader
+from pure_rlhf.workers.prm_updates import PrmUpdates
+from pure_rlhf.workers.process_rewards import make_process_rewards
 from pure_rlhf.workers.samples_generator import PureSamplesGenerator, collate_prompts
 from pure_rlhf.workers.upstream import SELECTION_METRIC, undecorated
 
@@ -105,8 +103,7 @@ class PureTrainer(undecorated(PPOTrainer)):
             batch_timeout_seconds=config.verifier.batch_timeout,
             strict=config.verifier.strict,
         )
-        self.learning_prm = prm_group if config.learns_prm else None
-        self.prm_metrics: dict[str, float] = {}
+        learning_prm = prm_group if config.learns_prm else None
         self.gpus = OwnGpus()
         if config.shares_gpus:
             frozen = (
@@ -115,7 +112,7 @@ class PureTrainer(undecorated(PPOTrainer)):
             )
             self.gpus = SharedGpus(
                 engines,
-                [group for group in (actor_group, self.learning_prm) if group],
+                [group for group in (actor_group, learning_prm) if group],
                 # at ZeRO-3 DeepSpeed moves them itself
                 [] if config.ds.zero_stage == 3 else [group for group in frozen if group],
             )
@@ -141,8 +138,15 @@ class PureTrainer(undecorated(PPOTrainer)):
             engines,
             tokenizer,
         )
-        self.experience_maker = self._make_experience_maker(inputs, tokenizer)
         self.max_steps = planned_steps(config, len(inputs.train_prompts.records))
+        self.prm_updates = PrmUpdates(
+            learning_prm,
+            config,
+            max_steps=self.max_steps,
+            gpus=self.gpus,
+            in_turns=self.args.train.colocate_actor_ref,
+        )
+        self.experience_maker = self._make_experience_maker(inputs, tokenizer)
         # Upstream's loop goes on to the next episode after the last step; there must be none.
         self.args.train.num_episodes = math.ceil(
             self.max_steps / (len(inputs.train_prompts.records) // config.rollout.batch_size)
@@ -187,13 +191,14 @@ class PureTrainer(undecorated(PPOTrainer)):
             max_response_tokens=config.rollout.max_new_tokens,
             verifier=self.verifier,
             separator_ids=find_separator_token_ids(tokenizer, config.step_separator),
-            prm_reader=_prm_reader(config, inputs, tokenizer),
-            replay=_replay(config, inputs),
+            make_rewards=functools.partial(
+                make_process_rewards,
+                reader=_prm_reader(config, inputs, tokenizer),
+                labels=_step_labels(config, inputs),
+            ),
             eos_token_ids=eos_token_ids(config.actor.model_name_or_path, tokenizer.eos_token_id),
             gpus=self.gpus,
-            fit_prm=self._fit_prm_first
-            if self.learning_prm and config.prm_update_order == "update_first"
-            else None,
+            fit_prm=self.prm_updates.fit_first if self.prm_updates.come_first else None,
         )
 
     def progress(self) -> RunState:
@@ -237,40 +242,17 @@ class PureTrainer(undecorated(PPOTrainer)):
 
     def process_reward_coef(self, global_step: int) -> float:
         """Weight of the process rewards after so many steps: the schedule's, lowered by every roll back."""
-        if self.learning_prm and global_step < self.config.prm.warmup_steps:
+        if self.prm_updates.are_warming_up(global_step):
             return 0.0
         coef = scheduled_coef(self.config, min(global_step / max(self.max_steps - 1, 1), 1.0))
         return coef * self.alarms.process_reward_factor
 
     def ppo_train(self, global_steps: int) -> dict[str, float]:
         self.gpus.take("update")
-        fitting = []
-        if self.learning_prm and self.config.prm_update_order == "score_first":
-            fitting = self.learning_prm.async_run_method("fit")
-            if self.args.train.colocate_actor_ref:  # one model after the other in a GPU's memory
-                ray.get(fitting)
+        self.prm_updates.begin()
         status = super().ppo_train(global_steps)
-        if fitting:
-            self._finish_prm_fit(fitting)
+        self.prm_updates.finish(self.experience_maker.process_rewards)
         return status
-
-    def _fit_prm_first(self) -> None:
-        """Update the PRM on this step's responses before it scores them."""
-        assert self.learning_prm is not None
-        self.gpus.take("update")
-        self._finish_prm_fit(self.learning_prm.async_run_method("fit"))
-        self.gpus.take("score")
-
-    def _finish_prm_fit(self, fitting: list[ray.ObjectRef]) -> None:
-        try:
-            reported = ray.get(fitting)[0]
-            self.prm_metrics = update_metrics(reported)
-        except ValueError as error:  # a worker's too
-            tag = checkpoint_tag(self.config)
-            last = f"{self.config.ckpt.path}/_prm/{tag}" if tag else "none was saved yet"
-            raise RuntimeError(f"{error}. Last good checkpoint: {last}") from error
-        if "seconds" in reported:
-            self.prm_metrics["timing/prm_update"] = reported["seconds"]
 
     def broadcast_to_vllm(self) -> None:
         self.gpus.take("sync")
@@ -288,7 +270,7 @@ class PureTrainer(undecorated(PPOTrainer)):
             ours: float(status[theirs]) for theirs, ours in STATUS_KEYS.items() if theirs in status
         }
         metrics |= self.experience_maker.metrics | self.samples_generator.metrics
-        metrics |= self.prm_metrics
+        metrics |= self.prm_updates.metrics
         metrics |= self.gpus.drain_metrics()
         if self.config.uses_prm:
             metrics["reward/process_reward_coef"] = self.experience_maker.process_reward_coef
@@ -303,10 +285,10 @@ class PureTrainer(undecorated(PPOTrainer)):
             sink.log(global_step, metrics)
         self.state = {**self.state, "step": global_step, "metrics": metrics}
         if global_step % self.args.ckpt.save_steps == 0:
-            self._save_prm(f"global_step{global_step}")
+            self.prm_updates.save(f"global_step{global_step}")
         super().save_logs_and_checkpoints(global_step, metrics, client_states)
         prune_hf_folders(Path(self.config.ckpt.path), self.config.ckpt.max_num)
-        prune_prm_checkpoints(Path(self.config.ckpt.path))
+        self.prm_updates.prune()
 
     def save_best_checkpoint(
         self,
@@ -316,14 +298,9 @@ class PureTrainer(undecorated(PPOTrainer)):
     ) -> None:
         """Upstream's hook after an evaluation: it saves where the metric is the best so far, and so does the PRM."""
         if eval_metrics.get(SELECTION_METRIC, -math.inf) > self.best_eval_metric_value:
-            self._save_prm(f"best_global_step{global_step}")
+            self.prm_updates.save(f"best_global_step{global_step}")
         super().save_best_checkpoint(eval_metrics, global_step, client_states)
-        prune_prm_checkpoints(Path(self.config.ckpt.path))
-
-    def _save_prm(self, tag: str) -> None:
-        """Before the policy saves under the same tag: a checkpoint of the policy is never without its PRM."""
-        if self.learning_prm and not self.config.ckpt.disable_ds:
-            ray.get(self.learning_prm.async_run_method("save_checkpoint", tag=tag))
+        self.prm_updates.prune()
 
     def watch(self, row: dict[str, float]) -> int:
         """Raise the alarms that begin at this step, and do what they ask for; returns how many there are."""
@@ -332,9 +309,8 @@ class PureTrainer(undecorated(PPOTrainer)):
         if verdict.roll_back_to is not None:
             tag = f"global_step{verdict.roll_back_to}"
             self.gpus.take("update")  # it brings back the optimiser's states too
-            for group in (self.actor_model_group, self.learning_prm):
-                if group:
-                    ray.get(group.async_run_method("roll_back", tag=tag))
+            ray.get(self.actor_model_group.async_run_method("roll_back", tag=tag))
+            self.prm_updates.roll_back(tag)
             self.broadcast_to_vllm()
         elif verdict.stop:
             self.samples_generator.steps_left = 0
@@ -372,18 +348,28 @@ def _prm_reader(config: PureConfig, inputs: Inputs, tokenizer: Tokenizer) -> Prm
     )
 
 
-def _replay(config: PureConfig, inputs: Inputs) -> Replay | None:
-    if not config.learns_prm or config.prm.replay_dataset is None or inputs.prm_convention is None:
-        return None
-    return Replay(
-        load_rows(config.prm.replay_dataset, "train"),
-        inputs.prm_convention,
-        load_tokenizer(
-            config.reward.model_name_or_path, trust_remote_code=config.trust_remote_code
-        ),
-        max_tokens=config.data.max_len,
-        seed=config.train.seed,
-    )
+def _step_labels(config: PureConfig, inputs: Inputs) -> StepLabels:
+    convention, settings = inputs.prm_convention, config.prm
+    if convention is None:
+        return StepLabels()
+
+    def rows_of(file: str) -> list[LaidOutRow]:
+        return lay_out_rows(
+            load_rows(file, "train"),
+            convention,
+            load_tokenizer(
+                config.reward.model_name_or_path, trust_remote_code=config.trust_remote_code
+            ),
+            max_tokens=config.data.max_len,
+        )
+
+    replay = held_out = None
+    if config.learns_prm and settings.replay_dataset is not None:
+        replay = Replay(rows_of(settings.replay_dataset), seed=config.train.seed)
+    if config.learns_prm and settings.held_out_dataset is not None:
+        held_out = HeldOutRows.of(rows_of(settings.held_out_dataset))
+    labeller = settings.labeller and load_user_function("--prm.labeller", settings.labeller)
+    return StepLabels(replay, held_out, labeller or None)
 
 
 def planned_steps(config: PureConfig, num_prompts: int) -> int:

@@ -25,9 +25,10 @@ def imported_roots(path: Path) -> set[str]:
 
 
 LAYERS = (
-    {"bounds", "cpu_host", "placement", "types"},
+    {"bounds", "cpu_host", "placement", "types", "user_function"},
     {"adapters", "algorithm", "grading", "model_folder"},
-    {"monitoring", "prm"},
+    {"prm"},
+    {"monitoring"},
     {"config", "data", "report"},
     {"fit"},
     {"ray_runtime", "validation"},

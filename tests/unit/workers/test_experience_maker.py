@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from types import SimpleNamespace
 from typing import Any
@@ -18,9 +19,11 @@ from openrlhf.trainer.ppo_utils.experience import Experience  # noqa: E402
 
 from pure_rlhf.config import PureConfig, RewardConfig, RolloutConfig  # noqa: E402
 from pure_rlhf.grading.pool import GradeResult  # noqa: E402
+from pure_rlhf.prm.step_labels import StepLabels  # noqa: E402
 from pure_rlhf.types import PrmInputs, StepSpans  # noqa: E402
 from pure_rlhf.workers.experience_maker import PureExperienceMaker  # noqa: E402
 from pure_rlhf.workers.gpu_turns import OwnGpus  # noqa: E402
+from pure_rlhf.workers.process_rewards import make_process_rewards  # noqa: E402
 from pure_rlhf.workers.upstream import upstream_args  # noqa: E402
 from tests.unit.algorithm.six_answers import (  # noqa: E402
     ANSWERS,
@@ -74,6 +77,9 @@ class Reader:
             attention_mask_BU=batch.attention_mask.long(),
             read_index_BS=read,
         )
+
+    def texts(self, batch: Experience, steps: StepSpans) -> list[tuple[str, ...]]:
+        return [("a step",) * count for count in steps.mask_BS.sum(1).tolist()]
 
 
 class Maker(PureExperienceMaker):
@@ -149,7 +155,11 @@ def maker_for(config: PureConfig) -> Maker:
         max_response_tokens=8,
         verifier=Verifier(),
         separator_ids=[9],
-        prm_reader=Reader() if config.uses_prm else None,
+        make_rewards=functools.partial(
+            make_process_rewards,
+            reader=Reader() if config.uses_prm else None,
+            labels=StepLabels(),
+        ),
         eos_token_ids=[1],
         gpus=OwnGpus(),
     )

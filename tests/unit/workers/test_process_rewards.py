@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,9 +20,11 @@ from openrlhf.trainer.ppo_utils.experience import Experience  # noqa: E402
 
 from pure_rlhf.config import ActorConfig, PureConfig, RolloutConfig, TrainConfig  # noqa: E402
 from pure_rlhf.config import convention_defaults as defaults_of  # noqa: E402
-from pure_rlhf.types import ImplicitRows, StepRows  # noqa: E402
+from pure_rlhf.prm.step_labels import HeldOutRows, StepLabels  # noqa: E402
+from pure_rlhf.types import ImplicitRows, PrmInputs, StepRows  # noqa: E402
 from pure_rlhf.workers.experience_maker import PureExperienceMaker  # noqa: E402
 from pure_rlhf.workers.gpu_turns import OwnGpus  # noqa: E402
+from pure_rlhf.workers.process_rewards import make_process_rewards  # noqa: E402
 from pure_rlhf.workers.upstream import upstream_args  # noqa: E402
 from tests.unit.algorithm.prime_batch import OUTCOMES, RESPONSES, Q  # noqa: E402
 from tests.unit.algorithm.test_prime_advantages import EQUATION_5_ADVANTAGES  # noqa: E402
@@ -102,6 +106,7 @@ def make(
     prm: Group,
     outcomes: list[float] = OUTCOMES,
     fit_prm: Any = None,
+    labels: StepLabels | None = None,
     **changes: Any,
 ) -> tuple[PureExperienceMaker, list[Experience]]:
     monkeypatch.setattr(ray, "get", lambda reference: reference)
@@ -132,7 +137,9 @@ def make(
         max_response_tokens=8,
         verifier=Verifier(outcomes),
         separator_ids=[9],
-        prm_reader=Reader(),
+        make_rewards=functools.partial(
+            make_process_rewards, reader=Reader(), labels=labels or StepLabels()
+        ),
         eos_token_ids=[1],
         gpus=OwnGpus(),
         fit_prm=fit_prm,
@@ -243,3 +250,61 @@ def test_a_classifier_gets_its_own_inputs_back(
         assert [label[0].nansum().item() for label in labels if label is not None] == [2, 0, 0, 0]
     # equal rewards of equal steps tie: V = 0.5 for all
     assert maker.metrics["prm/outcome_accuracy"] == pytest.approx(1 / 3)
+
+
+class Scores(Group):
+    """A classifier that gives every step this reward."""
+
+    def _forward(self, ids: Tensor) -> Tensor:
+        self.forwards.append(ids.shape)
+        return torch.full((len(ids), 3), 0.5)
+
+
+def test_a_function_labels_the_steps_to_learn_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the steps of the four responses (2, 2, 3, 1) the first is right, the others wrong, a third not known."""
+
+    def labeller(prompt: str, steps: Sequence[str]) -> list[bool | None]:
+        assert prompt == "p"
+        return [True, False, None][: len(steps)]
+
+    learned = {
+        "process_reward": "learned",
+        "reward_mode": "PRM",
+        "labels": StepLabels(labeller=labeller),
+    }
+    prm = Scores(None)
+    maker, _ = make(
+        monkeypatch, prm=prm, prm_update="step_labels", outcomes=[float("nan")] * 4, **learned
+    )
+    labels = [row.labels_BS for row in prm.appended]
+    assert [label[0].nan_to_num(9).tolist() for label in labels] == [
+        [1, 0, 9], [1, 0, 9], [1, 0, 9], [1, 9, 9]
+    ]  # fmt: skip
+    # seven labelled steps in four responses
+    assert [row.weight_B.item() for row in prm.appended] == pytest.approx([4 / 7] * 4)
+    assert maker.metrics["prm/step_f1"] == 0 and maker.metrics["prm/step_auc"] == 0.5
+    frozen, _ = make(monkeypatch, prm=Scores(None), prm_update="none", **learned)
+    assert frozen.metrics["prm/step_auc"] == 0.5 and "prm/outcome_accuracy" not in frozen.metrics
+
+
+def test_held_out_rows_are_scored_when_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = PrmInputs(
+        input_ids_BU=torch.ones(4, 4, dtype=torch.long),
+        attention_mask_BU=torch.ones(4, 4, dtype=torch.long),
+        read_index_BS=torch.zeros(4, 3, dtype=torch.long),
+    )
+    nan = float("nan")
+    held_out = HeldOutRows(
+        inputs, torch.tensor([[1, 1, 0], [0, nan, nan], [1, 0, nan], [1, nan, nan]])
+    )
+    prm = Scores(None)
+    maker, _ = make(
+        monkeypatch, prm=prm, process_reward="learned", reward_mode="PRM",
+        labels=StepLabels(held_out=held_out),
+    )  # fmt: skip
+    prm.forwards.clear()
+    assert maker.process_rewards.measure() == {"prm/held_out_f1": 0.0}, "it calls all steps right"
+    assert sum(rows for rows, _ in prm.forwards) == 4
+    prm._forward = lambda ids: torch.full((len(ids), 3), -0.5)  # type: ignore[method-assign]
+    # three of the seven steps are wrong, and all are called wrong
+    assert maker.process_rewards.measure() == {"prm/held_out_f1": pytest.approx(2 * 3 / (3 + 7))}

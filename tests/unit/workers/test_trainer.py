@@ -19,6 +19,7 @@ from openrlhf.trainer.ppo_trainer import BasePPOTrainer  # noqa: E402
 
 from pure_rlhf.config import (  # noqa: E402
     CheckpointConfig,
+    EvalConfig,
     PureConfig,
     RolloutConfig,
     TrainConfig,
@@ -36,8 +37,8 @@ from pure_rlhf.types import Completion  # noqa: E402
 from pure_rlhf.workers import trainer as trainer_module  # noqa: E402
 from pure_rlhf.workers.gpu_turns import OwnGpus  # noqa: E402
 from pure_rlhf.workers.greedy_evaluation import GreedyEvaluation  # noqa: E402
+from pure_rlhf.workers.prm_updates import PrmUpdates  # noqa: E402
 from pure_rlhf.workers.trainer import PureTrainer, eos_token_ids, planned_steps  # noqa: E402
-from pure_rlhf.workers.upstream import upstream_args  # noqa: E402
 
 PROMPTS = [PromptRecord(n, f"q{n}", f"<q{n}>", [7, n], str(n)) for n in range(4)]
 
@@ -98,7 +99,7 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PureTrainer:
     made.gpus = OwnGpus()
     made.verifier = Verifier()
     made.actor_model_group = Group()
-    made.learning_prm = None
+    made.prm_updates = PrmUpdates(None, made.config, max_steps=5, gpus=made.gpus, in_turns=False)
     made.greedy = GreedyEvaluation(
         made.samples_generator,
         made.verifier,
@@ -144,21 +145,31 @@ class LearningPrm(Group):
         return [{"loss": self.loss, "grad_norm": 1.0, "learning_rate": 1e-6, "seconds": 2.0}]
 
 
+class Rewards:
+    """Process rewards of a PRM that is 0.9 on its held-out rows."""
+
+    step = 0
+
+    def measure(self) -> dict[str, float]:
+        return {"prm/held_out_f1": 0.9}
+
+
 @pytest.fixture
 def learning(trainer: PureTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LearningPrm:
     made: Any = trainer
-    made.learning_prm = LearningPrm()
     made.config = dataclasses.replace(
         made.config,
         prm_update="outcome",
         prm=PrmConfig(warmup_steps=2),
         ckpt=CheckpointConfig(path=str(tmp_path / "checkpoints")),
     )
-    made.args = upstream_args(made.config)
+    group: Any = LearningPrm()
+    made.prm_updates = PrmUpdates(group, made.config, max_steps=5, gpus=made.gpus, in_turns=False)
+    made.experience_maker = SimpleNamespace(process_rewards=Rewards())
     made.best_eval_metric_value = 0.5
     monkeypatch.setattr(BasePPOTrainer, "ppo_train", lambda self, step: {"policy_loss": 0.0})
     monkeypatch.setattr(BasePPOTrainer, "save_best_checkpoint", lambda *_: None)
-    return made.learning_prm
+    return group
 
 
 def test_a_prm_that_learns_is_updated_beside_the_policy(
@@ -166,21 +177,38 @@ def test_a_prm_that_learns_is_updated_beside_the_policy(
 ) -> None:
     assert trainer.ppo_train(3) == {"policy_loss": 0.0}
     assert learning.calls == [("fit", {})]
-    assert trainer.prm_metrics == {
-        "prm/loss": 0.5, "prm/grad_norm": 1.0, "prm/learning_rate": 1e-6, "timing/prm_update": 2.0
+    assert trainer.prm_updates.metrics == {
+        "prm/loss": 0.5, "prm/grad_norm": 1.0, "prm/learning_rate": 1e-6, "timing/prm_update": 2.0,
+        "prm/held_out_f1": 0.9,
     }  # fmt: skip
-    check_declared(trainer.prm_metrics)
+    check_declared(trainer.prm_updates.metrics)
     # in its warm-up it is not paid for; then the schedule's 1 - 2 / 4
     assert [trainer.process_reward_coef(step) for step in (0, 1, 2)] == [0, 0, 0.5]
+
+
+def test_a_prm_that_learns_is_measured_now_and_then(
+    trainer: PureTrainer, learning: LearningPrm
+) -> None:
+    """After the first step, after every --eval.steps, after the last."""
+    trainer.prm_updates.config = dataclasses.replace(trainer.config, eval=EvalConfig(steps=3))
+    rewards: Any = trainer.experience_maker.process_rewards
+    measured = []
+    for step in range(5):
+        rewards.step = step
+        trainer.ppo_train(step)
+        measured.append("prm/held_out_f1" in trainer.prm_updates.metrics)
+    assert measured == [True, False, True, False, True]
 
 
 def test_a_prm_that_is_updated_first_is_not_updated_twice(
     trainer: PureTrainer, learning: LearningPrm
 ) -> None:
-    trainer.config = dataclasses.replace(trainer.config, prm_update_order="update_first")
-    trainer._fit_prm_first()
+    updates = trainer.prm_updates
+    updates.config = dataclasses.replace(trainer.config, prm_update_order="update_first")
+    assert updates.come_first
+    updates.fit_first()
     trainer.ppo_train(3)
-    assert learning.calls == [("fit", {})] and trainer.prm_metrics["prm/loss"] == 0.5
+    assert learning.calls == [("fit", {})] and trainer.prm_updates.metrics["prm/loss"] == 0.5
 
 
 def test_a_loss_of_nan_names_the_last_good_checkpoint(

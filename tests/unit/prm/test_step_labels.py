@@ -1,15 +1,24 @@
-"""Rows to replay: drawn alike again, laid out as PRM training lays them out, weighed over the whole draw."""
+"""Labels of steps: rows drawn alike again, laid out as PRM training lays them out, weighed; a function that labels."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
+import torch
 from transformers import AutoTokenizer
 
 from pure_rlhf.prm.batching import join_plans
 from pure_rlhf.prm.conventions import PrmSample, PureConvention
-from pure_rlhf.prm.replay import Replay, parse_labelled_responses
+from pure_rlhf.prm.step_labels import (
+    HeldOutRows,
+    LaidOutRow,
+    Replay,
+    label_steps,
+    lay_out_rows,
+    parse_labelled_responses,
+)
 from tests.conftest import RandomWorld
 
 ROWS = [
@@ -18,11 +27,14 @@ ROWS = [
 ]
 
 
+def laid_out(world: RandomWorld, max_tokens: int = 64) -> list[LaidOutRow]:
+    tokenizer = AutoTokenizer.from_pretrained(world.prm)
+    return lay_out_rows(ROWS, PureConvention(), tokenizer, max_tokens=max_tokens)
+
+
 @pytest.fixture
 def replay(world: RandomWorld) -> Replay:
-    return Replay(
-        ROWS, PureConvention(), AutoTokenizer.from_pretrained(world.prm), max_tokens=64, seed=7
-    )
+    return Replay(laid_out(world), seed=7)
 
 
 def test_a_draw_depends_on_the_step_alone(replay: Replay) -> None:
@@ -76,3 +88,25 @@ def test_micro_batches_of_both_kinds_stand_in_every_optimiser_step() -> None:
     # two ranks with two optimiser steps each: parts of two rows and of one
     joined = join_plans(list("abcdefgh"), [1, 2, 3, 4], 4)
     assert joined == ["a", "b", 1, "c", "d", 2, "e", "f", 3, "g", "h", 4]
+
+
+def test_held_out_rows_are_all_there(world: RandomWorld) -> None:
+    held_out = HeldOutRows.of(laid_out(world))
+    assert held_out.labels_BS.nan_to_num(9).tolist() == [[1, 1], [0, 9]]
+    assert (held_out.inputs.read_index_BS > 0).tolist() == [[True, True], [True, False]]
+    shortest = int(held_out.inputs.attention_mask_BU.sum(1).min())
+    assert len(laid_out(world, max_tokens=shortest)) == 1
+    with pytest.raises(ValueError, match="all rows are longer than 2 tokens"):
+        laid_out(world, max_tokens=2)
+
+
+def test_a_function_labels_steps() -> None:
+    def labeller(prompt: str, steps: Sequence[str]) -> list[bool | None]:
+        return [prompt in step if step else None for step in steps]
+
+    mask_BS = torch.tensor([[True, True, True], [True, False, False]])
+    labels_BS = label_steps(labeller, ["a", "b"], [("a.", "", "c"), ("b",)], mask_BS)
+    assert labels_BS.nan_to_num(9).tolist() == [[1, 9, 0], [1, 9, 9]]
+    for wrong in ([True], [True, 0.5, None], ["yes", True, True]):
+        with pytest.raises(ValueError, match="for a response of 3 steps; it must give True"):
+            label_steps(lambda prompt, steps, w=wrong: w, ["a"], [("a.", "", "c")], mask_BS[:1])
