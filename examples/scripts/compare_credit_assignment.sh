@@ -37,5 +37,6 @@ cell_settings() { # "MODE CREDIT", or "VR"
 }
 page=credit
 comparison=$OUTPUT_DIR/comparison-$STEPS-steps-lr-$LEARNING_RATE
+note="gamma $GAMMA"
 cell_variables=GAMMA
 . "$(dirname "${BASH_SOURCE[0]}")/../tiny_math/compare.sh"

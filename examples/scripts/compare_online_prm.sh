@@ -49,5 +49,6 @@ cell_settings() { # MODE CREDIT UPDATE
 }
 page=online_prm
 comparison=$OUTPUT_DIR/online-prm-$STEPS-steps
+note="learning rate of the PRM $PRM_LEARNING_RATE"
 cell_variables=PRM_LEARNING_RATE
 . "$(dirname "${BASH_SOURCE[0]}")/../tiny_math/compare.sh"

@@ -63,7 +63,9 @@ torch=$(sed -n 's/^torch==\([^ ]*\).*/torch-\1/p' "${locks[0]}")
 if [ "$host" = cpu ] && ! compgen -G "${wheels%%[ ,]*}/$torch-*.whl" >/dev/null; then
     options+=(--index https://download.pytorch.org/whl/cpu)
 fi
-"$uv" pip sync "${options[@]}" --require-hashes "${locks[@]}"
+# Compiled here: where Python may not write bytecode (PYTHONDONTWRITEBYTECODE, a read-only image), every process of a run
+# would compile what it imports, which is half of its start.
+"$uv" pip sync "${options[@]}" --compile-bytecode --require-hashes "${locks[@]}"
 if [ -n "$flash_attn" ]; then # compiled against the torch of the lock, so after it
     if ! command -v nvcc >/dev/null && [ ! -x "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc" ]; then
         echo "flash-attn is compiled and there is no nvcc here; install the CUDA toolkit, or leave PURE_FLASH_ATTN out:" >&2

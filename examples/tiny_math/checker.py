@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from examples.tiny_math.problems import Problem, parse_problem
+from examples.tiny_math.problems import Problem, parse_problem, signed
 
 _CONNECTIVES = r"(?:(?:First|Second|Third|Fourth|Next|Then|Now|After that|Finally), )?"
 _FINAL = re.compile(
@@ -59,6 +59,57 @@ def label_steps(prompt: str, steps: Sequence[str]) -> list[bool | None]:
     verdicts = check_steps(prompt, steps)
     end = verdicts.index(False) + 1 if False in verdicts else len(verdicts)
     return [*verdicts[:end], *[None] * (len(verdicts) - end)]
+
+
+DEFECTS = (
+    "guess", "wrong operation", "omission", "repetition", "wrong final answer", "after the end", "other"
+)  # fmt: skip
+"""What the first wrong step of a solution may be; `first_defect` says which."""
+
+
+def first_defect(problem: Problem | str, steps: Sequence[str]) -> tuple[int, str] | None:
+    """Return the index of the first wrong step and what is wrong with it, one of `DEFECTS`; None where all are right.
+
+    * guess: a wrong final answer without an operation before it;
+    * wrong operation: the next operation, with a wrong result;
+    * omission: an operation that is left out, or a final answer before all operations are done;
+    * repetition: an equation that was there before;
+    * wrong final answer: of operations that are all done, and right;
+    * after the end: whatever follows a right final answer;
+    * other: text, empty or cut-off steps, equations that are no step of this problem.
+
+    Example: for "Compute 47 + 5 - 8." the steps "47 + 5 = 52", "The answer is \\boxed{52}." give (1, "omission").
+    """
+    if isinstance(problem, str):
+        problem = parse_problem(problem)
+    verdicts = check_steps(problem, steps)
+    if all(verdicts):
+        return None
+    wrong = verdicts.index(False)
+    before = [step.strip().rstrip(".:").rstrip() for step in steps[:wrong]]
+    text = steps[wrong].strip().rstrip(".:").rstrip()
+    if any(_FINAL.fullmatch(step) for step in before):
+        return wrong, "after the end"
+    equations = [
+        found for step in before for found in [re.search(_EQUATION.pattern, step)] if found
+    ]
+    done = sum(len(found[2].split()) // 2 for found in equations)
+    if _FINAL.fullmatch(text):
+        if not done:
+            return wrong, "guess"
+        return wrong, "omission" if done < len(problem.operands) else "wrong final answer"
+    equation = re.search(f"{_EQUATION.pattern}$", text)
+    if equation is None:
+        return wrong, "other"
+    if equation[0] in [found[0] for found in equations]:
+        return wrong, "repetition"
+    terms = f" {equation[1]}{equation[2]} "
+    rest = problem.operands[done:]
+    if terms.startswith(f" {problem.values[done]} {signed(rest[0])} ") if rest else False:
+        return wrong, "wrong operation"
+    # a later operation of the problem, from whatever value
+    later = any(f" {signed(operand)} " in terms for operand in rest[1:])
+    return wrong, "omission" if later else "other"
 
 
 def _operations_stated(

@@ -1,7 +1,7 @@
-"""Runs of the small world side by side: `python -m examples.tiny_math.compare RUNS --output_dir DIR`.
+"""Runs of the small world side by side: `python -m examples.tiny_math.compare RUNS --page PAGE --output_dir DIR ...`.
 
-Reads the run directories that `examples/scripts/compare_credit_assignment.sh` leaves (all sampled answers are in
-`rollouts/`), asks the exact checker for the truth of every step, and writes comparison.json and comparison.html.
+Reads the run directories that the `compare_*.sh` of `examples/scripts/` leave (all sampled answers are in `rollouts/`),
+asks the exact checker for the truth of every step, and writes comparison.json and comparison.html.
 
 Definitions, written down before the first run. All on the answers sampled in training, smoothed by the mean of the last
 five steps:
@@ -11,6 +11,13 @@ five steps:
   the run. A dip that recovers is none;
 * exploitation: the PRM's return is higher at the end than at the step of the highest accuracy, while accuracy has
   fallen at least 10 points since; it begins at that step.
+
+Of the PRM on the answers that it meets, by the labels that PRM training has (up to the first wrong step):
+
+* F1 on wrong steps and AUC, as in PRM training; recall by what is wrong with the first wrong step (`checker.DEFECTS`);
+* what an outcome would teach it: of answers with a wrong verdict, how often the step with the lowest reward, which
+  --prm_update outcome pushes most, is the first wrong one, beside how often a step drawn at random would be; of answers
+  with a right verdict, how many have no wrong step, as --prm_update last_step takes for granted.
 """
 
 from __future__ import annotations
@@ -20,20 +27,24 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import torch
 import tyro
 
-from examples.tiny_math.checker import check_steps, is_correct
+from examples.tiny_math.checker import DEFECTS, check_steps, first_defect, is_correct
 from examples.tiny_math.problems import parse_problem
 from examples.tiny_math.progress import Progress
 from examples.tiny_math.tokenizer import END_OF_TEXT
+from pure_rlhf.prm.conventions import is_judged_wrong
+from pure_rlhf.prm.quality import step_metrics
 from pure_rlhf.report.figures import held_out_points
 
 SMOOTHING_STEPS = 5
 COLLAPSE_POINTS = 0.20
 EXPLOITATION_POINTS = 0.10
-RUN_NAME = re.compile(r"(PRM|VR|PRMVR)-([a-z_]+)-seed(\d+)")
+RUN_NAME = re.compile(r"(.+)-seed(\d+)")
+PageName = Literal["credit", "online_prm", "prime"]
 
 # what a step's row holds beside the truth -> key in metrics.jsonl
 FROM_METRICS = {
@@ -41,6 +52,10 @@ FROM_METRICS = {
     "step_reward": "reward/step_reward",
     "steps_per_answer": "pure/steps_per_answer",
     "response_length": "rollout/response_length",
+    "pair_accuracy": "prm/pair_accuracy",
+    "held_out_f1": "prm/held_out_f1",
+    "curriculum_yield": "curriculum/yield",
+    "step_seconds": "timing/step",
 }
 
 
@@ -48,11 +63,12 @@ FROM_METRICS = {
 class RunHistory:
     """One run: a row of numbers for each training step, and greedy held-out accuracy by step."""
 
-    setting: str  # "PRM softmin"; "VR" has no credit assignment that matters
+    setting: str  # "PRM softmin none", "VR"
     seed: int
     rows: list[dict[str, float]]  # by step; keys: step, accuracy, solutions_right, steps_right, ...
     greedy: list[tuple[int, float]]  # step (0 is before training), pass@1
     num_greedy: int  # problems
+    first_alarm: tuple[str, int] | None = None  # kind, step
 
     def column(self, key: str) -> list[float]:
         """One number for each step."""
@@ -95,59 +111,135 @@ def exploitation_index(accuracy: Sequence[float], process_return: Sequence[float
     return peak if fell and process_return[-1] > process_return[peak] else None
 
 
-def true_quality(answers: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """What the checker says of the answers of one step, as shares in [0, 1].
+@dataclass(frozen=True)
+class CheckedAnswer:
+    """An answer and the truth of its steps."""
+
+    is_right: bool  # its final answer
+    verdicts: list[bool]
+    defect: tuple[int, str] | None  # of its first wrong step
+    rewards: list[float] | None  # of the PRM
+    verdict: int | None  # of the verifier; None: training had no label
+
+
+def check_answer(record: dict[str, Any]) -> CheckedAnswer:
+    """Ask the checker about a row of `rollouts/`."""
+    problem = parse_problem(record["prompt"])
+    # the last step holds the end-of-text token, since it is a step's terminator
+    steps = [step.removesuffix(END_OF_TEXT) for step in record["steps"]]
+    return CheckedAnswer(
+        is_right=is_correct(problem, record["text"]),
+        verdicts=check_steps(problem, steps),
+        defect=first_defect(problem, steps),
+        rewards=record.get("step_rewards"),
+        verdict=record.get("verifiable_reward"),
+    )
+
+
+def true_quality(answers: Sequence[CheckedAnswer]) -> dict[str, float]:
+    """What is true of the answers of one step, as shares in [0, 1].
 
     `accuracy`: right final answers; `solutions_right`: answers that are right in every step and the final answer;
     `steps_right`: right steps (all steps before them right) among all steps.
     """
-    num_final = num_solutions = num_right = num_steps = 0
-    for answer in answers:
-        problem = parse_problem(answer["prompt"])
-        final = is_correct(problem, answer["text"])
-        # the last step holds the end-of-text token, since it is a step's terminator
-        verdicts = check_steps(
-            problem, [step.removesuffix(END_OF_TEXT) for step in answer["steps"]]
-        )
-        num_final += final
-        num_solutions += final and all(verdicts)
-        num_right += sum(verdicts)
-        num_steps += len(verdicts)
+    num_steps = sum(len(answer.verdicts) for answer in answers)
     return {
-        "accuracy": num_final / len(answers),
-        "solutions_right": num_solutions / len(answers),
-        "steps_right": num_right / num_steps,
+        "accuracy": sum(answer.is_right for answer in answers) / len(answers),
+        "solutions_right": sum(answer.is_right and all(answer.verdicts) for answer in answers)
+        / len(answers),
+        "steps_right": sum(sum(answer.verdicts) for answer in answers) / num_steps,
     }
 
 
-def read_history(run: Path) -> RunHistory:
-    """Read one run directory, whose name is `MODE-CREDIT-seedN`."""
+def prm_quality(answers: Sequence[CheckedAnswer]) -> dict[str, float]:
+    """How well the PRM's rewards of one step agree with the truth; empty without a PRM.
+
+    `prm_f1`, `prm_auc`, `wrong_step_reward`: on labelled steps, left out where they are not defined.
+    `seen KIND`, `caught KIND`: numbers of first wrong steps of each kind, and of those that the PRM calls wrong.
+    """
+    labelled = [
+        (reward, verdict)
+        for answer in answers
+        if answer.rewards is not None
+        for end in [answer.defect[0] + 1 if answer.defect else len(answer.verdicts)]
+        for reward, verdict in zip(answer.rewards[:end], answer.verdicts[:end], strict=True)
+    ]
+    if not labelled:
+        return {}
+    rewards, labels = map(torch.tensor, zip(*labelled, strict=True))
+    measured = step_metrics(rewards, labels.long())
+    found = {"prm_f1": measured["f1_wrong_steps"], "prm_auc": measured["auc"]}
+    if not labels.all():
+        found["wrong_step_reward"] = rewards[~labels].mean().item()
+    for kind in DEFECTS:
+        of_kind = [
+            answer.rewards[answer.defect[0]]
+            for answer in answers
+            if answer.rewards and answer.defect and answer.defect[1] == kind
+        ]
+        found[f"seen {kind}"] = float(len(of_kind))
+        found[f"caught {kind}"] = float(sum(map(is_judged_wrong, of_kind)))
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def label_quality(answers: Sequence[CheckedAnswer]) -> dict[str, float]:
+    """What the verdicts of one step would teach a PRM about steps; counts.
+
+    `wrong verdicts`, of them `pushed is first wrong` and, of a step at random, `random is first wrong`;
+    `right verdicts`, of them `all right`.
+    """
+    names = (
+        "wrong verdicts",
+        "pushed is first wrong",
+        "random is first wrong",
+        "right verdicts",
+        "all right",
+    )
+    found = dict.fromkeys(names, 0.0)
+    for answer in answers:
+        if answer.verdict == 1:
+            found["right verdicts"] += 1
+            found["all right"] += all(answer.verdicts)
+        elif answer.verdict == 0 and answer.rewards and answer.defect:
+            pushed = min(range(len(answer.rewards)), key=answer.rewards.__getitem__)
+            found["wrong verdicts"] += 1
+            found["pushed is first wrong"] += pushed == answer.defect[0]
+            found["random is first wrong"] += 1 / len(answer.rewards)
+    return found
+
+
+def read_history(run: Path, setting: str) -> RunHistory:
+    """Read one run directory, whose name ends in `-seedN`."""
     name = RUN_NAME.fullmatch(run.name)
-    assert name is not None, f"{run} is not named MODE-CREDIT-seedN"
-    mode, credit, seed = name.groups()
+    assert name is not None, f"{run} is not named SETTING-seedN"
     rows = []
     for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
         metrics = json.loads(line)
         text = (run / "rollouts" / f"step_{metrics['step']:06d}.jsonl").read_text(encoding="utf-8")
+        answers = [check_answer(json.loads(answer)) for answer in text.splitlines()]
         row = {"step": float(metrics["step"])}
-        row |= true_quality([json.loads(answer) for answer in text.splitlines()])
+        row |= true_quality(answers) | prm_quality(answers) | label_quality(answers)
         row |= {key: metrics[theirs] for key, theirs in FROM_METRICS.items() if theirs in metrics}
         rows.append(row)
     evaluation = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
     # of the last step there may be two, "step N" and "after": one point
     greedy = {int(step): result["pass@1"] for step, result in held_out_points(rows, evaluation)}
+    alarms = run / "alarms.jsonl"
+    lines = alarms.read_text(encoding="utf-8").splitlines() if alarms.is_file() else []
+    first = json.loads(lines[0]) if lines else None
     return RunHistory(
-        setting=mode if mode == "VR" else f"{mode} {credit}",
-        seed=int(seed),
+        setting=setting,
+        seed=int(name[2]),
         rows=rows,
         greedy=sorted(greedy.items()),
         num_greedy=evaluation["before"]["n"],
+        first_alarm=(first["kind"], first["step"]) if first else None,
     )
 
 
 def run_summary(history: RunHistory) -> dict[str, Any]:
-    """What the table shows of one run; accuracies are shares, steps count from 1, None is "not within the run"."""
-    accuracy = history.smoothed("accuracy")
+    """What the tables show of one run; shares are in [0, 1], steps count from 1, None is "not within the run"."""
+    accuracy, right = history.smoothed("accuracy"), history.smoothed("solutions_right")
     steps = [int(row["step"]) for row in history.rows]
     has_prm = "process_return" in history.rows[0]
     exploited = (
@@ -155,7 +247,7 @@ def run_summary(history: RunHistory) -> dict[str, Any]:
     )
     collapsed = collapse_index(accuracy)
     peak = max(range(len(accuracy)), key=lambda index: accuracy[index])
-    return {
+    summary = {
         "setting": history.setting,
         "seed": history.seed,
         "steps": steps[-1],
@@ -165,33 +257,57 @@ def run_summary(history: RunHistory) -> dict[str, Any]:
         "accuracy_peak": accuracy[peak],
         "accuracy_peak_step": steps[peak],
         "accuracy_last": accuracy[-1],
-        "solutions_right_last": history.smoothed("solutions_right")[-1],
+        "solutions_right_best": max(right),
+        "solutions_right_last": right[-1],
         "exploitation_step": None if exploited is None else steps[exploited],
         "collapse_step": None if collapsed is None else steps[collapsed],
+        "first_alarm": history.first_alarm,
     }
+    for name, key in (("prm_f1", "prm_f1"), ("pair_accuracy", "pair_accuracy")):
+        found = [row[key] for row in history.rows if key in row]
+        first, last = found[:SMOOTHING_STEPS], found[-SMOOTHING_STEPS:]
+        summary |= {f"{name}_first": _mean(first), f"{name}_last": _mean(last)} if found else {}
+    held_out = [row["held_out_f1"] for row in history.rows if "held_out_f1" in row]
+    if held_out:
+        summary |= {"held_out_f1_first": held_out[0], "held_out_f1_last": held_out[-1]}
+    if "step_seconds" in history.rows[0]:
+        seconds = sorted(history.column("step_seconds"))
+        summary["step_seconds"] = seconds[len(seconds) // 2]
+    return summary
+
+
+def total(histories: Sequence[RunHistory], key: str, *, last: int | None = None) -> float:
+    """The sum of a count over the runs, over all steps or the last ones."""
+    return sum(row.get(key, 0.0) for run in histories for row in run.rows[-(last or 0) :])
 
 
 def steps_to_reach(histories: Sequence[RunHistory], target: float) -> int | None:
     """First step with a full window where the mean over seeds of the smoothed accuracy reaches the target."""
     columns = [history.smoothed("accuracy") for history in histories]
-    means = [sum(values) / len(values) for values in zip(*columns, strict=False)]
+    means = [_mean(values) for values in zip(*columns, strict=False)]
     full = range(SMOOTHING_STEPS - 1, len(means))
     reached = [index for index in full if means[index] >= target]
     return int(histories[0].rows[reached[0]]["step"]) if reached else None
 
 
-def finished_runs(folder: Path, steps: int) -> list[RunHistory]:
-    """The histories of all runs that reached the last step, by setting and seed."""
+def finished_runs(folder: Path, cells: Sequence[str], steps: int) -> list[RunHistory]:
+    """The histories of all runs of the cells that reached the last step, in the order of the cells and seeds."""
     runs = [
-        path
-        for path in sorted(folder.glob("*-seed*"))
-        if RUN_NAME.fullmatch(path.name) and (path / "report.html").is_file()
+        (cell, path)
+        for cell in cells
+        for path in sorted(folder.glob(f"{cell.replace(' ', '-')}-seed*"))
+        if (path / "report.html").is_file()
     ]
     histories = [
-        read_history(run) for run in Progress("checking every step").track(runs, len(runs))
+        read_history(run, cell)
+        for cell, run in Progress("checking every step").track(runs, len(runs))
     ]
     assert all(history.rows[-1]["step"] == steps for history in histories), "a run of other length"
-    return sorted(histories, key=lambda history: (history.setting, history.seed))
+    return histories
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,15 +315,19 @@ class Arguments:
     """The command line."""
 
     runs: tyro.conf.Positional[Path]
-    """Folder of run directories named MODE-CREDIT-seedN."""
+    """Folder of run directories named CELL-seedN."""
+    page: PageName
+    """What is asked of the runs."""
+    cells: str
+    """Names of the settings, separated by semicolons."""
     output_dir: Path
     """Where comparison.json and comparison.html are written."""
     steps: int
     """Training steps of every run."""
-    gamma: float
-    """Discount of gamma_decay, for the page."""
     learning_rate: float
     """Of the policy, for the page."""
+    note: str = ""
+    """Further settings, for the page."""
 
 
 def main() -> None:
@@ -215,15 +335,17 @@ def main() -> None:
     from examples.tiny_math.compare_page import render_comparison
 
     arguments = tyro.cli(Arguments, description=__doc__)
-    histories = finished_runs(arguments.runs, arguments.steps)
+    cells = arguments.cells.split(";")
+    histories = finished_runs(arguments.runs, cells, arguments.steps)
     if not histories:
         raise SystemExit(f"error: {arguments.runs} holds no finished run")
     world = json.loads((arguments.runs.parents[1] / "world" / "world.json").read_text())
     summaries = [run_summary(history) for history in histories]
     facts = {
+        "page": arguments.page,
         "steps": arguments.steps,
-        "gamma": arguments.gamma,
         "learning_rate": arguments.learning_rate,
+        "note": arguments.note,
         "world": world,
     }
     arguments.output_dir.mkdir(parents=True, exist_ok=True)

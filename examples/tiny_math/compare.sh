@@ -1,7 +1,7 @@
 # Sourced by the scripts that compare settings in the small world: every cell with every seed, then the page.
 #   before: CELLS (separated by ;), SEEDS, STEPS, PARALLEL, LEARNING_RATE, OUTPUT_DIR, page (a name of
-#   examples/tiny_math/compare.py), comparison (a folder), and the function cell_settings CELL, which sets the array flags and
-#   exports what the script needs; names of its variables in cell_variables
+#   examples/tiny_math/compare.py), note (for the page), comparison (a folder), and the function cell_settings CELL, which sets
+#   the array flags, the name of the script, and what that reads; names of its own variables in cell_variables
 # Finished runs are kept and cut-off ones go on from their last checkpoint.
 export PURE_HOST=cpu
 . "$(dirname "${BASH_SOURCE[0]}")/../scripts/environment.sh"
@@ -43,5 +43,5 @@ for seed in $SEEDS; do
     tr ';' '\n' <<<"$CELLS" | sed "s/^/$seed\t/"
 done | tr '\t\n' '\0\0' | xargs -0 -P "$PARALLEL" -n 2 bash -c 'run_cell "$@"' run_cell || failed=1
 "$python" -m examples.tiny_math.compare "$runs" --page "$page" --cells "$CELLS" --output_dir "$comparison" \
-    --steps "$STEPS" --learning_rate "$LEARNING_RATE"
+    --steps "$STEPS" --learning_rate "$LEARNING_RATE" --note "$note"
 exit "$failed"

@@ -1,7 +1,7 @@
-"""comparison.html: the runs of `compare.py` on one self-contained page, for a person to judge the paper's claims by.
+"""comparison.html: the runs of `compare.py` on one self-contained page, for a person to judge by.
 
 Lines are means over seeds, bands reach from the lowest to the highest seed. Nothing on the page is worded by hand:
-what it says is counted from the runs.
+what it says is counted from the runs (`compare_questions.py`).
 """
 
 # ruff: noqa: E501 (page text)
@@ -14,59 +14,69 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from examples.tiny_math.checker import DEFECTS
 from examples.tiny_math.compare import (
     COLLAPSE_POINTS,
     EXPLOITATION_POINTS,
     SMOOTHING_STEPS,
     RunHistory,
     running_mean,
-    steps_to_reach,
+    total,
 )
+from examples.tiny_math.compare_questions import QUESTIONS, Histories
 from pure_rlhf.report.figures import COLORS, empty_figure
 from pure_rlhf.report.page import cards_html, page_html
 
-SETTINGS: tuple[str, ...] = (
-    "PRM softmin", "PRM sum", "PRM gamma_decay", "PRMVR softmin", "PRMVR sum", "PRMVR gamma_decay", "VR",
-)  # fmt: skip
 FIGURE_HEIGHT = 330
-COLOR_OF: dict[str, str] = dict(
-    zip(SETTINGS, [*COLORS[:3], COLORS[0], COLORS[1], COLORS[2], "#1f2a37"], strict=True)
-)
-Histories = dict[str, list[RunHistory]]
+CONTROL_COLOR = "#1f2a37"
+PALETTE = (*COLORS[:6], "#7b5ea7", "#8c6d31", "#8a94a3", CONTROL_COLOR)
+LAST_STEPS = 20
+"""Of the table of defects."""
 
 
 def render_comparison(
     histories: Sequence[RunHistory], summaries: Sequence[dict[str, Any]], facts: dict[str, Any]
 ) -> str:
-    """The whole page. `facts`: steps, gamma and the world's record."""
-    by_setting = {
-        name: [history for history in histories if history.setting == name] for name in SETTINGS
-    }
-    by_setting = {name: runs for name, runs in by_setting.items() if runs}
-    cards = [
-        ("Greedy accuracy on held-out problems", greedy_figure(by_setting)),
-        ("Accuracy of sampled answers (by the checker)", curve_figure(by_setting, "accuracy", share=True)),
-        ("Solutions that are right in every step", curve_figure(by_setting, "solutions_right", share=True)),
-        ("Steps per answer", curve_figure(by_setting, "steps_per_answer")),
-        ("Tokens per answer", curve_figure(by_setting, "response_length")),
-    ]  # fmt: skip
+    """The whole page. `facts`: page, steps, learning_rate, note and the world's record."""
+    by_setting: Histories = {}
+    for history in histories:
+        by_setting.setdefault(history.setting, []).append(history)
+    colors = {name: PALETTE[n % len(PALETTE)] for n, name in enumerate(by_setting)}
+    curves = (
+        ("Accuracy of sampled answers (by the checker)", "accuracy", True),
+        ("Solutions that are right in every step", "solutions_right", True),
+        ("Pairs that the learning PRM ranks as the verifier does", "pair_accuracy", True),
+        ("F1 on wrong steps of the step's answers (by the checker)", "prm_f1", True),
+        ("F1 on wrong steps of held-out rows", "held_out_f1", True),
+        ("Steps per answer", "steps_per_answer", False),
+        ("Tokens per answer", "response_length", False),
+        ("Share of the sampled prompts that the filter keeps", "curriculum_yield", True),
+    )  # fmt: skip
+    cards = [("Greedy accuracy on held-out problems", greedy_figure(by_setting, colors))]
+    cards += [
+        (title, curve_figure(by_setting, key, colors, share=share))
+        for title, key, share in curves
+        if any(key in row for runs in by_setting.values() for row in runs[0].rows)
+    ]
     cards += [
         (f"{name}: what the PRM sees, and what is true", belief_figure(runs))
         for name, runs in by_setting.items()
-        if name != "VR"
+        if "process_return" in runs[0].rows[0]
     ]
+    question = QUESTIONS[facts["page"]]
     grid = cards_html([(title, "") for title, _ in cards])
-    main = f"""<section><h2>What came out</h2><ul>{"".join(f"<li>{line}</li>" for line in outcome(by_setting, summaries))}</ul></section>
+    main = f"""<section><h2>What came out</h2><ul>{"".join(f"<li>{line}</li>" for line in question.outcome(by_setting, summaries))}</ul></section>
 <section><h2>By setting</h2>{setting_table(by_setting, summaries)}
 <p class=caption>Means over seeds, lowest and highest seed in small print. Accuracies of the last steps are of answers sampled
 in training, smoothed by the mean of {SMOOTHING_STEPS} steps; the checker of the small world knows the truth of every step.</p></section>
+{prm_section(by_setting, summaries)}
 <section><h2>Curves</h2><p class=caption>Lines: mean over seeds, of the last {SMOOTHING_STEPS} steps. Bands: lowest to highest seed.</p><div class=grid>{grid}</div></section>
 <section><h2>Run by run</h2>{run_table(summaries)}
 <p class=caption>Written down before the first run. <b>Collapse</b>: the first step from which accuracy stays at least
 {100 * COLLAPSE_POINTS:.0f} points below its highest value so far, to the end. <b>Exploitation</b>: the PRM's return is higher at
 the end than at the step of the highest accuracy, while accuracy has fallen at least {100 * EXPLOITATION_POINTS:.0f} points since; it begins at that step.</p></section>"""
     return page_html(
-        title="Credit assignments compared",
+        title=question.title,
         kind="PURE in the small world",
         facts=_facts(by_setting, facts),
         main=main,
@@ -75,45 +85,31 @@ the end than at the step of the highest accuracy, while accuracy has fallen at l
     )
 
 
-def outcome(by_setting: Histories, summaries: Sequence[dict[str, Any]]) -> list[str]:
-    """The paper's four claims, each with what the runs say of it."""
-
-    def said(names: Sequence[str], key: str) -> str:
-        parts = []
-        for name in names:
-            rows = [row for row in summaries if row["setting"] == name]
-            hits = [row[key] for row in rows if row[key] is not None]
-            at = f" (at step {', '.join(map(str, sorted(hits)))})" if hits else ""
-            parts.append(f"{name} {len(hits)} of {len(rows)}{at}")
-        return "; ".join(parts) + "."
-
-    present = [name for name in SETTINGS if name in by_setting]
-    process_only = [name for name in present if name.startswith("PRM ")]
-    last = {
-        name: _mean([run.smoothed("solutions_right")[-1] for run in by_setting[name]])
-        for name in present
-    }
-    best = max(last, key=lambda name: last[name])
-    lines = [
-        f"<b>Sum-form collapses early</b> (paper: at step 25, 7B). Runs that collapsed here: {said([n for n in present if n != 'VR'], 'collapse_step')}",
-        f"<b>Process rewards alone end in exploitation</b> (paper: every such run). Runs that show it here: {said(process_only, 'exploitation_step')}",
-        "<b>PRMVR in min-form is stable and best.</b> Share of solutions right in every step, last steps: "
-        + ", ".join(f"{name} {value:.1%}" for name, value in last.items())
-        + f". Highest: {best}.",
-    ]
-    if "VR" in by_setting:
-        target = 0.95 * _mean([run.smoothed("accuracy")[-1] for run in by_setting["VR"]])
-        reached = {name: steps_to_reach(by_setting[name], target) for name in present}
-        of_vr = reached["VR"]
-        shown = ", ".join(
-            f"{name} {step if step is not None else 'not reached'}"
-            + (f" ({step / of_vr:.0%} of VR's)" if step and of_vr and name != "VR" else "")
-            for name, step in reached.items()
-        )
-        lines.append(
-            f"<b>Process rewards reach VR's accuracy in 30 % of its steps.</b> First step whose sampled accuracy (mean over seeds) reaches 95 % of VR's last ({target:.1%}): {shown}. VR learns from the prompts with an answer only, here as in PRMVR; the paper's VR had answers to all."
-        )
-    return lines
+def prm_section(by_setting: Histories, summaries: Sequence[dict[str, Any]]) -> str:
+    """The PRM on the answers that it meets, by kind of defect; empty where no setting has a PRM."""
+    with_prm = {name: runs for name, runs in by_setting.items() if "seen guess" in runs[0].rows[0]}
+    if not with_prm:
+        return ""
+    body = ""
+    for name, runs in with_prm.items():
+        rows = [row for row in summaries if row["setting"] == name]
+        cells = f"<td>{_change(rows, 'prm_f1')}</td><td>{_change(rows, 'held_out_f1')}</td>"
+        for kind in DEFECTS:
+            seen = total(runs, f"seen {kind}", last=LAST_STEPS)
+            caught = total(runs, f"caught {kind}", last=LAST_STEPS)
+            cells += f"<td>{f'{caught:.0f} of {seen:.0f}' if seen else '-'}</td>"
+        wrong, right = total(runs, "wrong verdicts"), total(runs, "right verdicts")
+        pushed, drawn = total(runs, "pushed is first wrong"), total(runs, "random is first wrong")
+        cells += f"<td>{f'{pushed / wrong:.0%} ({drawn / wrong:.0%})' if wrong else '-'}</td>"
+        all_right = total(runs, "all right")
+        cells += f"<td>{f'{all_right / right:.1%}' if right else '-'}</td>"
+        body += f"<tr><th>{html.escape(name)}</th>{cells}</tr>"
+    head = "".join(f"<th>{html.escape(kind)}</th>" for kind in DEFECTS)
+    return f"""<section><h2>The PRM on what it meets</h2><div style="overflow-x:auto"><table><thead><tr><th></th><th>F1 on wrong steps, first to last steps</th><th>F1 on held-out rows</th>{head}<th>lowest reward at the first wrong step</th><th>right answers without a wrong step</th></tr></thead><tbody>{body}</tbody></table></div>
+<p class=caption>By the checker, up to the first wrong step of an answer. Kinds: first wrong steps of all seeds in the last {LAST_STEPS} steps that the PRM
+calls wrong (reward not above 0), of those that there were. Last two columns, over the run: of answers with a wrong verdict, how often the
+lowest reward, which --prm_update outcome pushes, is that of the first wrong step (in brackets: of a step at random); and
+how many answers with a right verdict are right in every step, as --prm_update last_step takes for granted.</p></section>"""
 
 
 def setting_table(by_setting: Histories, summaries: Sequence[dict[str, Any]]) -> str:
@@ -124,6 +120,7 @@ def setting_table(by_setting: Histories, summaries: Sequence[dict[str, Any]]) ->
         ("greedy_after", "greedy after"),
         ("accuracy_peak", "sampled, peak"),
         ("accuracy_last", "sampled, last"),
+        ("solutions_right_best", "all steps right, best"),
         ("solutions_right_last", "all steps right, last"),
     )
     body = ""
@@ -132,9 +129,11 @@ def setting_table(by_setting: Histories, summaries: Sequence[dict[str, Any]]) ->
         cells = "".join(f"<td>{_spread([row[key] for row in rows])}</td>" for key, _ in columns)
         for key in ("exploitation_step", "collapse_step"):
             cells += f"<td>{sum(row[key] is not None for row in rows)} of {len(rows)}</td>"
+        seconds = [row["step_seconds"] for row in rows if "step_seconds" in row]
+        cells += f"<td>{_mean(seconds):.1f}</td>" if seconds else "<td>-</td>"
         body += f"<tr><th>{html.escape(name)}</th>{cells}</tr>"
     head = "".join(f"<th>{label}</th>" for _, label in columns)
-    return f"<table><thead><tr><th></th>{head}<th>exploitation</th><th>collapse</th></tr></thead><tbody>{body}</tbody></table>"
+    return f"<table><thead><tr><th></th>{head}<th>exploitation</th><th>collapse</th><th>seconds a step</th></tr></thead><tbody>{body}</tbody></table>"
 
 
 def run_table(summaries: Sequence[dict[str, Any]]) -> str:
@@ -143,26 +142,36 @@ def run_table(summaries: Sequence[dict[str, Any]]) -> str:
         f"<tr><th>{html.escape(row['setting'])}</th><td>{row['seed']}</td>"
         f"<td>{row['greedy_before']:.1%} → {row['greedy_after']:.1%}</td>"
         f"<td>{row['accuracy_peak']:.1%} at step {row['accuracy_peak_step']}</td><td>{row['accuracy_last']:.1%}</td>"
-        f"<td>{_step(row['exploitation_step'])}</td><td>{_step(row['collapse_step'])}</td></tr>"
+        f"<td>{_step(row['exploitation_step'])}</td><td>{_step(row['collapse_step'])}</td><td>{_alarm(row['first_alarm'])}</td></tr>"
         for row in summaries
     )
-    head = "<th>setting</th><th>seed</th><th>greedy</th><th>sampled, peak</th><th>sampled, last</th><th>exploitation from</th><th>collapse at</th>"
+    head = "<th>setting</th><th>seed</th><th>greedy</th><th>sampled, peak</th><th>sampled, last</th><th>exploitation from</th><th>collapse at</th><th>first alarm</th>"
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def curve_figure(by_setting: Histories, key: str, *, share: bool = False) -> go.Figure:
-    """One smoothed quantity against the step, a line and a band for each setting that has it."""
+def curve_figure(
+    by_setting: Histories, key: str, colors: dict[str, str], *, share: bool = False
+) -> go.Figure:
+    """One smoothed quantity against the step, a line and a band for each setting that has it.
+
+    What is measured at some steps only (held-out rows) is drawn as it is, at those steps.
+    """
     figure = empty_figure(FIGURE_HEIGHT)
     for name, runs in by_setting.items():
-        if key in runs[0].rows[0]:
-            columns = [running_mean(run.column(key)) for run in runs]
-            _add_band(figure, runs[0].column("step"), columns, name)
+        points = [{row["step"]: row[key] for row in run.rows if key in row} for run in runs]
+        steps = sorted(set.intersection(*map(set, points)))
+        if not steps:
+            continue
+        columns = [[found[step] for step in steps] for found in points]
+        if len(steps) > len(runs[0].rows) / 2:
+            columns = [running_mean(column) for column in columns]
+        _add_band(figure, steps, columns, name, color=colors[name])
     if share:
         figure.update_yaxes(tickformat=".0%")
     return figure
 
 
-def greedy_figure(by_setting: Histories) -> go.Figure:
+def greedy_figure(by_setting: Histories, colors: dict[str, str]) -> go.Figure:
     """Greedy held-out accuracy at the evaluations that all runs of a setting have.
 
     A run that was killed in an evaluation and went on from the checkpoint before it lacks that one.
@@ -172,7 +181,7 @@ def greedy_figure(by_setting: Histories) -> go.Figure:
         accuracy_of = [dict(run.greedy) for run in runs]
         steps = sorted(set.intersection(*(set(found) for found in accuracy_of)))
         columns = [[found[step] for step in steps] for found in accuracy_of]
-        _add_band(figure, [float(step) for step in steps], columns, name)
+        _add_band(figure, [float(step) for step in steps], columns, name, color=colors[name])
     figure.update_yaxes(tickformat=".0%")
     return figure
 
@@ -205,9 +214,9 @@ def _add_band(
     steps: Sequence[float],
     columns: Sequence[Sequence[float]],
     name: str,
-    color: str = "",
+    *,
+    color: str,
 ) -> None:
-    color = color or COLOR_OF[name]
     style = {"color": color, "width": 2, "dash": "dash" if name.startswith("PRMVR") else "solid"}
     points = list(zip(*columns, strict=True))
     if len(columns) > 1:
@@ -234,7 +243,7 @@ def _facts(by_setting: Histories, facts: dict[str, Any]) -> list[tuple[str, str]
         ("Seeds of each setting", ", ".join(str(run.seed) for run in next(iter(by_setting.values())))),
         ("Steps of each run", facts["steps"]),
         ("Learning rate", facts["learning_rate"]),
-        ("Discount of gamma_decay", facts["gamma"]),
+        *([("Further settings", facts["note"])] if facts["note"] else []),
         ("Held-out problems", first.num_greedy),
         ("Prompts with an answer", f"{world['settings']['answered_frac']:.1%}"),
         ("Parameters of the policy", f"{world['parameters']:,}"),
@@ -251,6 +260,20 @@ def _spread(values: Sequence[float]) -> str:
 
 def _step(value: int | None) -> str:
     return "no" if value is None else f"step {value}"
+
+
+def _alarm(value: tuple[str, int] | None) -> str:
+    return "none" if value is None else f"{value[0]}, step {value[1]}"
+
+
+def _change(rows: Sequence[dict[str, Any]], name: str) -> str:
+    found = [row for row in rows if f"{name}_first" in row]
+    if not found:
+        return "-"
+    first, last = ([row[f"{name}_{end}"] for row in found] for end in ("first", "last"))
+    return (
+        f"{_mean(first):.3f} → {_mean(last):.3f} <small>{min(last):.3f} to {max(last):.3f}</small>"
+    )
 
 
 def _mean(values: Sequence[float]) -> float:

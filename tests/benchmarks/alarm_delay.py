@@ -49,7 +49,7 @@ def main(runs: tyro.conf.Positional[tuple[Path, ...]]) -> None:
     for run in sorted(path for folder in runs for path in folder.glob("*-seed*")):
         if not (RUN_NAME.fullmatch(run.name) and (run / "report.html").is_file()):
             continue
-        history, alarms = read_history(run), replay(run)
+        history, alarms = read_history(run, run.name), replay(run)
         greedy = [value for _, value in history.greedy]
         lost = lost_at(history, "steps_right")
         first = f"{alarms[0].kind}, step {alarms[0].step}" if alarms else "none"

@@ -6,7 +6,13 @@ import random
 
 import pytest
 
-from examples.tiny_math.checker import check_steps, is_correct
+from examples.tiny_math.checker import (
+    DEFECTS,
+    check_steps,
+    first_defect,
+    is_correct,
+    label_steps,
+)
 from examples.tiny_math.problems import make_problems, parse_problem
 from examples.tiny_math.prompts import render_prompt
 from examples.tiny_math.solutions import BLANK_LINE, write_answer, write_steps
@@ -91,3 +97,37 @@ def test_a_planted_slip_is_found_where_it_was_planted() -> None:
 def test_foreign_question_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a question of the small world"):
         parse_problem(text)
+
+
+@pytest.mark.parametrize(
+    ("steps", "defect"),
+    [
+        (["47 + 5 = 52.", "52 - 8 = 44.", r"So the answer is \boxed{44}."], None),
+        ([r"The answer is \boxed{44}."], None),
+        ([r"The answer is \boxed{45}."], (0, "guess")),
+        (["Let us go from left to right:", r"The answer is \boxed{45}."], (1, "guess")),
+        (["47 + 5 = 53", "53 - 8 = 45"], (0, "wrong operation")),
+        (["47 + 5 = 52", "52 - 8 = 54"], (1, "wrong operation")),
+        (["47 + 5 - 8 = 45"], (0, "wrong operation")),
+        (["47 + 5 = 52", r"The answer is \boxed{52}."], (1, "omission")),
+        (["47 - 8 = 39", r"The answer is \boxed{39}."], (0, "omission")),
+        (["52 - 8 = 44"], (0, "omission")),
+        (["47 + 5 = 52", "47 + 5 = 52"], (1, "repetition")),
+        (["47 + 5 = 52", "52 - 8 = 44", r"The answer is \boxed{43}."], (2, "wrong final answer")),
+        ([r"The answer is \boxed{44}.", "44 + 1 = 45"], (1, "after the end")),
+        (["47 + 5 = 52", "52 + 5 = 57"], (1, "other")),
+        (["2 + 2 = 4"], (0, "other")),
+        (["47 + 5 = 52", ""], (1, "other")),
+        (["47 + 5 = 52", "52 - 8 ="], (1, "other")),
+        (["47 + 5 = 52", "52 - 8 = 44", "44 + 3 = 47"], (2, "other")),
+    ],
+)
+def test_the_first_defect_has_a_name(steps: list[str], defect: tuple[int, str] | None) -> None:
+    assert first_defect(QUESTION, steps) == defect
+    assert defect is None or defect[1] in DEFECTS
+
+
+def test_labels_end_at_the_first_wrong_step() -> None:
+    steps = ["47 + 5 = 52", "52 - 8 = 45", r"The answer is \boxed{45}."]
+    assert label_steps(render_prompt(QUESTION), steps) == [True, False, None]
+    assert label_steps(QUESTION, steps[:1]) == [True]

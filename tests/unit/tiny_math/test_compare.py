@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from examples.tiny_math.compare import (
+    CheckedAnswer,
     RunHistory,
+    check_answer,
     collapse_index,
     exploitation_index,
+    finished_runs,
+    label_quality,
+    prm_quality,
     read_history,
     run_summary,
     running_mean,
     steps_to_reach,
     true_quality,
 )
-from examples.tiny_math.compare_page import outcome, render_comparison
+from examples.tiny_math.compare_page import prm_section, render_comparison
+from examples.tiny_math.compare_questions import credit_outcome, online_outcome, prime_outcome
 from tests.browser import CHROMIUM, browse
 
 PROMPT = "Compute 47 + 5 - 8.\n\nPlease reason."
@@ -33,8 +40,9 @@ RIGHT = written(OPENING, "47 + 5 = 52.", "52 - 8 = 44.", "So the answer is \\box
 SLIP = written(OPENING, "47 + 5 = 53.", "53 - 8 = 45.", "So the answer is \\boxed{45}.")
 GUESS = written("The answer is \\boxed{44}.")
 FACTS = {
+    "page": "credit",
+    "note": "gamma 0.9",
     "steps": 10,
-    "gamma": 0.9,
     "learning_rate": 2e-5,
     "world": {
         "parameters": 804480,
@@ -44,9 +52,21 @@ FACTS = {
 }
 
 
-def answer(steps: list[str]) -> dict[str, object]:
+def answer(
+    steps: list[str], rewards: list[float] | None = None, verdict: int | None = None
+) -> dict[str, Any]:
     text = "".join(steps).removesuffix("<|endoftext|>")
-    return {"prompt": PROMPT, "text": text, "steps": steps}
+    return {
+        "prompt": PROMPT,
+        "text": text,
+        "steps": steps,
+        "step_rewards": rewards,
+        "verifiable_reward": verdict,
+    }
+
+
+def checked(*answers: dict[str, Any]) -> list[CheckedAnswer]:
+    return [check_answer(found) for found in answers]
 
 
 def history(setting: str, accuracy: list[float], returns: list[float], seed: int = 1) -> RunHistory:
@@ -84,12 +104,50 @@ def test_exploitation_needs_a_rising_return_and_a_falling_accuracy() -> None:
 
 def test_true_quality_by_hand() -> None:
     # right: 4 of 4 steps; slip: the first of 4; guess: right by luck, but no step is
-    found = true_quality([answer(RIGHT), answer(SLIP), answer(GUESS)])
+    found = true_quality(checked(answer(RIGHT), answer(SLIP), answer(GUESS)))
     assert found["accuracy"] == pytest.approx(2 / 3)
     assert found["solutions_right"] == pytest.approx(
         2 / 3
     )  # a lone right answer is right in its one step
     assert found["steps_right"] == pytest.approx((4 + 1 + 1) / 9)
+
+
+def test_prm_quality_by_hand() -> None:
+    """Labels: right 1 1 1 1; slip 1 0 and no more; omission 1 1 0. Called wrong: the slip, and a right step."""
+    omission = written(OPENING, "47 + 5 = 52.", "So the answer is \\boxed{52}.")
+    found = prm_quality(
+        checked(
+            answer(RIGHT, [0.9, 0.9, -0.1, 0.9]),
+            answer(SLIP, [0.9, -0.5, -0.9, -0.9]),
+            answer(omission, [0.9, 0.9, 0.7]),
+        )
+    )
+    # one of two wrong steps found, two called: precision 1/2, recall 1/2
+    assert found["prm_f1"] == pytest.approx(0.5)
+    assert found["wrong_step_reward"] == pytest.approx((-0.5 + 0.7) / 2)
+    # seven right steps: -0.5 is below all; 0.7 is above one of them
+    assert found["prm_auc"] == pytest.approx((7 + 6) / 14)
+    assert (found["seen wrong operation"], found["caught wrong operation"]) == (1, 1)
+    assert (found["seen omission"], found["caught omission"], found["seen guess"]) == (1, 0, 0)
+    assert prm_quality(checked(answer(RIGHT))) == {}, "mode VR"
+    assert "prm_f1" not in prm_quality(checked(answer(RIGHT, [0.9] * 4)))
+
+
+def test_what_outcomes_would_teach() -> None:
+    lucky = written(OPENING, "47 + 5 = 53.", "53 - 8 = 44.", "So the answer is \\boxed{44}.")
+    found = label_quality(
+        checked(
+            answer(SLIP, [0.9, -0.5, 0.9, 0.9], 0),  # the lowest is the first wrong one
+            answer(SLIP, [0.9, 0.5, -0.9, 0.9], 0),
+            answer(RIGHT, [0.9] * 4, 1),
+            answer(lucky, [0.9] * 4, 1),
+            answer(SLIP, [0.9] * 4),  # no verdict
+        )
+    )
+    assert found == {
+        "wrong verdicts": 2, "pushed is first wrong": 1, "random is first wrong": 0.5,
+        "right verdicts": 2, "all right": 1,
+    }  # fmt: skip
 
 
 def test_read_history_of_a_run_directory(tmp_path: Path) -> None:
@@ -107,8 +165,14 @@ def test_read_history_of_a_run_directory(tmp_path: Path) -> None:
         "after": {"pass@1": 0.9},
     }
     (run / "evaluation.json").write_text(json.dumps(evaluation))
-    found = read_history(run)
+    (run / "alarms.jsonl").write_text('{"kind": "reward_hacking", "step": 2}\n')
+    assert finished_runs(tmp_path, ["PRM sum"], 2) == []
+    (run / "report.html").touch()
+    (tmp_path / "PRM-sum-too-seed3").mkdir()
+    assert [run.seed for run in finished_runs(tmp_path, ["VR", "PRM sum"], 2)] == [3]
+    found = read_history(run, "PRM sum")
     assert (found.setting, found.seed, found.num_greedy) == ("PRM sum", 3, 500)
+    assert found.first_alarm == ("reward_hacking", 2)
     assert found.column("accuracy") == [0.0, 1.0] and found.column("process_return") == [1.0, 2.0]
     assert found.greedy == [(0, 0.4), (1, 0.5), (2, 0.9)]
 
@@ -125,12 +189,51 @@ def test_summary_and_steps_to_reach() -> None:
 def test_outcome_counts_the_runs() -> None:
     bad = history("PRM sum", [0.5] * 5 + [0.9] * 10 + [0.2] * 10, list(range(25)))
     good = history("VR", [0.5] * 5 + [0.9] * 20, [0.0] * 25)
-    lines = outcome({"PRM sum": [bad], "VR": [good]}, [run_summary(bad), run_summary(good)])
+    lines = credit_outcome({"PRM sum": [bad], "VR": [good]}, [run_summary(bad), run_summary(good)])
     assert "PRM sum 1 of 1 (at step 17)" in lines[0]
     assert "PRM sum 1 of 1 (at step 10)" in lines[1]
     assert "PRM sum 20.0%" in lines[2] and "Highest: VR" in lines[2]
     # the means of five that end at steps 9 and 10 are 82 % and 90 %; asked is 95 % of 90 %
     assert "PRM sum 10 (100% of VR's), VR 10." in lines[3]
+
+
+def test_a_success_is_what_was_defined_before() -> None:
+    """A run that collapses, one that loses six points, one that forgets, and one that holds."""
+    histories = {
+        "none": [history("none", [0.9] * 10 + [0.2] * 10, [0.1] * 20)],
+        "fades": [history("fades", [0.9] * 10 + [0.84] * 10, [0.1] * 20)],
+        "forgets": [history("forgets", [0.9] * 20, [0.1] * 20)],
+        "holds": [history("holds", [0.9] * 20, [0.1] * 20)],
+    }
+    for name, last in (("forgets", 0.86), ("holds", 0.88)):
+        for step, f1 in ((0, 0.896), (19, last)):
+            histories[name][0].rows[step]["held_out_f1"] = f1
+    lines = online_outcome(histories, [run_summary(runs[0]) for runs in histories.values()])
+    assert "none 1 of 1 (at step 12); fades 0 of 1" in lines[0]
+    assert "0.03 down): holds. none: collapses, loses more" in lines[2]
+    assert "fades: loses more than 5 points of right solutions; forgets: forgets more" in lines[2]
+
+
+def test_prime_is_compared_with_its_control() -> None:
+    prime = history("PRIME", [0.5] * 5 + [0.9] * 15, [0.0] * 20)
+    for row in prime.rows:
+        row["pair_accuracy"] = 0.5 + row["step"] / 100
+    vr = history("VR", [0.5] * 10 + [0.9] * 10, [0.0] * 20)
+    lines = prime_outcome({"PRIME": [prime], "VR": [vr]}, [run_summary(prime), run_summary(vr)])
+    assert "PRIME 90.0%; VR 90.0%" in lines[0]
+    assert "(85.5%): PRIME 10, VR 15" in lines[2]
+    assert "PRIME 53.0% → 68.0%" in lines[3]
+
+
+def test_the_table_of_defects() -> None:
+    run = history("PRM softmin none", [0.9] * 30, [0.1] * 30)
+    for row in run.rows:
+        row |= {"seen guess": 2.0, "caught guess": 1.0, "prm_f1": 0.5}
+        row |= {"wrong verdicts": 4, "pushed is first wrong": 1, "random is first wrong": 2}
+    text = prm_section({run.setting: [run]}, [run_summary(run)])
+    assert "<td>20 of 40</td>" in text, "of the last 20 steps"
+    assert "<td>25% (50%)</td><td>-</td>" in text
+    assert prm_section({"VR": [history("VR", [0.9] * 3, [0.0] * 3)]}, []) == ""
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
