@@ -16,7 +16,7 @@ SEEDS=${SEEDS:-1 2 3}
 STEPS=${STEPS:-110}
 PARALLEL=${PARALLEL:-1}
 LEARNING_RATE=${LEARNING_RATE:-1e-4}         # of the policy: five times the small world's
-PRM_LEARNING_RATE=${PRM_LEARNING_RATE:-2e-5} # a tenth of that of the PRM's own last training
+PRM_LEARNING_RATE=${PRM_LEARNING_RATE:-1e-4} # half of that of the PRM's own last training
 OUTPUT_DIR=${OUTPUT_DIR:-output}
 
 cell_settings() { # MODE CREDIT UPDATE

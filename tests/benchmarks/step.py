@@ -1,9 +1,10 @@
 """Where the time of a training step goes on the CPU host: `python -m tests.benchmarks.step`.
 
 Fixed setting: a 3-million-parameter policy and a PRM of the same size, 16 prompts x 4 answers of 110 tokens,
-one optimiser step. Three runs in turn: PRMVR (with the PRM), VR (without: the baseline of the ratio), and again.
-Prints the median of each phase over all steps but the first two of a run, the ratio of the steps, the share of the
-time that is neither generation nor policy update, and the time from start to the first step.
+one optimiser step. Three kinds of run in turn, and again: PURE (PRMVR with a frozen PRM), VR (without a PRM), PRIME (an
+implicit PRM that learns, and the same policy loss). Prints the median of each phase over all steps but the first two
+of a run, the ratios of the steps, the share of the time that is neither generation nor policy update, and the time
+from start to the first step.
 """
 
 from __future__ import annotations
@@ -20,7 +21,19 @@ from pathlib import Path
 
 STEPS = 8
 WARM_UP_STEPS = 2
-MODES = ("PRMVR", "VR", "PRMVR", "VR")
+KINDS: dict[str, dict[str, object]] = {
+    "PURE": {"reward_mode": "PRMVR"},
+    "VR": {"reward_mode": "VR"},
+    "PRIME": {
+        "reward_mode": "PRMVR",
+        "process_reward": "implicit",
+        "prm_update": "outcome",
+        "convention": "prime",
+        # PURE's: the same forward of the reference in all three, and no prompts left out
+        "algo.kl.init_coef": 0.001,
+    },
+}
+ROUNDS = 2
 PHASES = (
     "generation",
     "log_probs",
@@ -28,6 +41,7 @@ PHASES = (
     "verify",
     "advantages",
     "policy_update",
+    "prm_update",
     "weight_sync",
     "step",
 )
@@ -50,13 +64,13 @@ def make_inputs(folder: Path) -> None:
     )
 
 
-def run_mode(folder: Path, mode: str, number: int) -> tuple[list[dict[str, float]], float]:
+def run_kind(folder: Path, kind: str, number: int) -> tuple[list[dict[str, float]], float]:
     """Metrics of the warm steps, and the seconds from the start of the process to the first step's end."""
-    output = folder / f"{mode}-{number}"
+    output = folder / f"{kind}-{number}"
     flags = {
-        "reward_mode": mode,
+        **KINDS[kind],
         "actor.model_name_or_path": folder / "policy",
-        "reward.model_name_or_path": folder / "prm",
+        "reward.model_name_or_path": folder / ("policy" if kind == "PRIME" else "prm"),
         "data.prompt_dataset": folder / "train.jsonl",
         "output_dir": output,
         "actor.num_gpus_per_node": 1,
@@ -77,7 +91,7 @@ def run_mode(folder: Path, mode: str, number: int) -> tuple[list[dict[str, float
         "ckpt.save_steps": -1,
     }
     arguments = [part for name, value in flags.items() for part in (f"--{name}", str(value))]
-    command = [sys.executable, "-m", "pure_rlhf.cli.train_pure", *arguments]
+    command = [sys.executable, "-m", "pure_rlhf.cli.train_pure", *arguments, "--no_dashboard"]
     start = time.time()
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -99,23 +113,25 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_inputs(folder)
-        for number, mode in enumerate(MODES):
-            rows, first_step = run_mode(folder, mode, number)
-            collected[mode] += rows
-            starts.append(first_step)
+        for number in range(ROUNDS):
+            for kind in KINDS:
+                rows, first_step = run_kind(folder, kind, number)
+                collected[kind] += rows
+                starts.append(first_step)
     medians = {
-        mode: {
+        kind: {
             phase: statistics.median(row.get(f"timing/{phase}", 0.0) for row in rows)
             for phase in PHASES
         }
-        for mode, rows in collected.items()
+        for kind, rows in collected.items()
     }
-    print(f"{os.cpu_count()} cores; medians over {len(collected['VR'])} steps a mode, seconds")
-    print(f"{'phase':<16}" + "".join(f"{mode:>10}" for mode in medians))
+    print(f"{os.cpu_count()} cores; medians over {len(collected['VR'])} steps a kind, seconds")
+    print(f"{'phase':<16}" + "".join(f"{kind:>10}" for kind in medians))
     for phase in PHASES:
         print(f"{phase:<16}" + "".join(f"{values[phase]:>10.3f}" for values in medians.values()))
-    with_prm = medians["PRMVR"]
+    with_prm = medians["PURE"]
     print(f"step with the PRM / step without: {with_prm['step'] / medians['VR']['step']:.2f}")
+    print(f"PRIME's step / PURE's: {medians['PRIME']['step'] / with_prm['step']:.2f}")
     other = 1 - (with_prm["generation"] + with_prm["policy_update"]) / with_prm["step"]
     print(f"neither generation nor policy update: {other:.0%} of the step with the PRM")
     print(f"from start to the end of the first step: {statistics.median(starts):.0f} s")
