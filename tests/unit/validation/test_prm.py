@@ -84,6 +84,22 @@ def test_prime_has_no_problem_and_its_prm_is_the_policys_model(
         ({"prm__micro_batch_size": 5}, "--prm.micro_batch_size 5", "must divide"),
         ({"prm__beta": 0}, "--prm.beta 0.0: must be > 0", "PRIME uses 0.05"),
         ({"prm__replay_share": 0.5}, "--prm.replay_dataset None", "implicit PRM cannot learn"),
+        ({"prm_update": "step_labels"}, "--prm_update step_labels", "use --prm_update outcome"),
+        (
+            {"prm__held_out_dataset": "rows.jsonl"},
+            "--prm.held_out_dataset rows.jsonl with --process_reward implicit",
+            "drop --prm.held_out_dataset",
+        ),
+        (
+            {"process_reward": "learned", "prm_update": "step_labels"},
+            "--prm_update step_labels: who labels the steps?",
+            "--prm.labeller FILE.py:FUNCTION",
+        ),
+        (
+            {"process_reward": "learned", "prm__labeller": "labels.py:label"},
+            "--prm.labeller",
+            "there is no file",
+        ),
     ],
 )
 def test_values_at_odds(
@@ -112,6 +128,59 @@ def test_rows_to_replay(world: RandomWorld, tmp_path: Path) -> None:
     assert parse(flags)[0].prm_replay_rows == 16  # as many as --prm.batch_size
     (problem,) = problems_of(flags[:-2])
     assert "one does nothing without the other" in problem
+
+
+def test_held_out_rows(world: RandomWorld, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    row = json.dumps({"prompt": "p", "completions": ["a"], "labels": [True]}) + "\n"
+    rows.write_text(row)
+    flags = world.flags(tmp_path / "run", prm_update="last_step", prm__held_out_dataset=rows)
+    ranks = parse(flags)[0].training_gpus
+    rows.write_text(row * ranks)
+    assert problems_of(flags) == []
+    flags = [*flags, "--actor.num_gpus_per_node", "2", "--ref.num_gpus_per_node", "2"]
+    flags += ["--reward.num_gpus_per_node", "2"]
+    rows.write_text(row)
+    (problem,) = problems_of(flags)
+    assert "has 1 rows for 2 PRM ranks; name a file with more rows" in problem
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ("return [True for _ in steps]", ""),
+        ("return [True]", "gave [True] for a response of 2 steps"),
+        ("return [int(step) > 0 for step in steps]", "failed on the first prompt with two made-up"),
+        ("return {}[prompt]", "KeyError"),
+    ],
+)
+def test_a_function_that_labels_is_tried(
+    world: RandomWorld, tmp_path: Path, body: str, why: str
+) -> None:
+    file = tmp_path / "labels.py"
+    file.write_text(f"def label(prompt, steps):\n    {body}\n")
+    labeller = f"{file}:label"
+    for changes in ({"prm_update": "step_labels"}, {}):  # to learn from; to measure a frozen PRM
+        flags = world.flags(tmp_path / "run", prm__labeller=labeller, **changes)
+        problems = problems_of(flags)
+        assert len(problems) == bool(why)
+        assert all(problem.startswith("--prm.labeller") and why in problem for problem in problems)
+
+
+def test_step_labels_need_no_answers(world: RandomWorld, tmp_path: Path) -> None:
+    unanswered = tmp_path / "unanswered.jsonl"
+    rows = map(json.loads, world.train.read_text().splitlines())
+    unanswered.write_text("".join(json.dumps({**row, "answer": None}) + "\n" for row in rows))
+    file = tmp_path / "labels.py"
+    file.write_text("def label(prompt, steps):\n    return [None for _ in steps]\n")
+    flags = world.flags(
+        tmp_path / "run",
+        reward_mode="PRM",
+        prm_update="step_labels",
+        prm__labeller=f"{file}:label",
+        data__prompt_dataset=unanswered,
+    )
+    assert problems_of(flags) == []
 
 
 def test_prompts_without_an_answer_are_refused(world: RandomWorld, tmp_path: Path) -> None:
