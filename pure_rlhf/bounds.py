@@ -18,9 +18,14 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
+LARGEST_WHOLE_NUMBER = 10**9
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """Where a number may lie: `low <= value <= high`, `value > above`; it must be finite in any case.
+    """Where a number may lie: `low <= value <= high`, `above < value < below`, or it is `never`.
+
+    In any case it must be finite, and a whole number without an upper bound at most a billion. Of several numbers each.
 
     `remedy` says what to use instead, or what the number is for.
     """
@@ -28,20 +33,38 @@ class Bounds:
     low: float = -math.inf
     high: float = math.inf
     above: float = -math.inf
+    below: float = math.inf
+    never: int | None = None
+    """Stands for "not at all", besides the range."""
     remedy: str
 
     def rule(self) -> str:
         """The rule in words, such as `must be in (0, 1]`."""
-        strict = self.above > self.low
-        low = self.above if strict else self.low
+        strict, strict_end = self.above > self.low, self.below < self.high
+        low, high = max(self.above, self.low), min(self.below, self.high)
+        otherwise = "" if self.never is None else f", or {self.never}"
+        if math.isinf(low) and math.isinf(high):
+            return "must be finite"
         if math.isinf(low):
-            return "must be finite" if math.isinf(self.high) else f"must be <= {self.high:g}"
-        if math.isinf(self.high):
-            return f"must be {'>' if strict else '>='} {low:g}"
-        return f"must be in {'(' if strict else '['}{low:g}, {self.high:g}]"
+            return f"must be {'<' if strict_end else '<='} {high:.10g}{otherwise}"
+        if math.isinf(high):
+            return f"must be {'>' if strict else '>='} {low:.10g}{otherwise}"
+        brackets = "(["[not strict], ")]"[not strict_end]
+        return f"must be in {brackets[0]}{low:.10g}, {high:.10g}{brackets[1]}{otherwise}"
 
-    def hold(self, value: float) -> bool:
-        return math.isfinite(value) and value > self.above and self.low <= value <= self.high
+    def hold(self, value: float | tuple[float, ...]) -> bool:
+        if isinstance(value, tuple):
+            return all(map(self.hold, value))
+        if value == self.never:
+            return True
+        high = min(self.below, self.high)
+        if isinstance(value, int) and math.isinf(high) and value > LARGEST_WHOLE_NUMBER:
+            return False
+        return (
+            math.isfinite(value)
+            and self.above < value < self.below
+            and self.low <= value <= self.high
+        )
 
 
 def find_bound_problems(

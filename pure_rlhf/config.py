@@ -19,6 +19,7 @@ from pure_rlhf.grading import MAX_TIMEOUT_SECONDS
 from pure_rlhf.monitoring.alarm_watch import AlarmSettings
 from pure_rlhf.placement import PlacementName, Split
 from pure_rlhf.prm.learning import PrmConfig
+from pure_rlhf.types import SchedulerName
 
 DEFAULT_INPUT_TEMPLATE = (
     '{}\n\nPlease reason step by step with steps separated by "\n\n", '
@@ -32,11 +33,14 @@ SHARED_GPU_MEMORY_UTILIZATION = 0.4
 
 @dataclass(frozen=True, kw_only=True)
 class AdamConfig:
-    lr: float = 5e-7
+    lr: Annotated[float, Bounds(low=0, high=1, remedy="PURE uses 5e-7")] = 5e-7
     """Learning rate of the policy."""
-    betas: tuple[float, float] = (0.9, 0.95)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
+    betas: Annotated[tuple[float, float], Bounds(low=0, below=1, remedy="use 0.9 0.95")] = (
+        0.9,
+        0.95,
+    )
+    eps: Annotated[float, Bounds(above=0, high=1, remedy="use 1e-8")] = 1e-8
+    weight_decay: Annotated[float, Bounds(low=0, high=1, remedy="0 turns it off")] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,18 +53,20 @@ class ActorConfig:
     num_gpus_per_node: Annotated[int, Bounds(low=1, remedy="the policy needs a place")] = 4
     """GPUs a node that policy, reference and PRM share; default: what fits this host. On a CPU host: processes."""
     adam: AdamConfig = field(default_factory=AdamConfig)
-    lr_scheduler: str = "constant"
-    """A scheduler name of transformers.get_scheduler."""
-    lr_warmup_ratio: float = 0.0
-    min_lr_ratio: float = 0.1
-    max_norm: float = 1.0
+    lr_scheduler: SchedulerName = "constant"
+    """A scheduler of transformers.get_scheduler."""
+    lr_warmup_ratio: Annotated[float, Bounds(low=0, high=1, remedy="a share of all steps")] = 0.0
+    min_lr_ratio: Annotated[float, Bounds(low=0, high=1, remedy="a share of the rate")] = 0.1
+    """Lowest rate of the schedulers with _min_lr in their name, as a share of --actor.adam.lr."""
+    max_norm: Annotated[float, Bounds(low=0, remedy="1 is usual, 0 does not clip")] = 1.0
     """Gradient clipping."""
-    eps_clip: float = 0.2
+    eps_clip: Annotated[float, Bounds(above=0, high=1, remedy="0.2 is usual")] = 0.2
     """PPO clip range."""
-    dual_clip: float | None = None
+    dual_clip: Annotated[float | None, Bounds(above=1, remedy="3 is usual")] = None
+    """Largest factor by which a negative advantage counts (dual-clip PPO, arXiv 1912.09729); None: no limit."""
     loss_agg_mode: Literal["token-mean", "seq-mean-token-mean"] = "seq-mean-token-mean"
     """How token losses are averaged; the published one weighs each answer the same."""
-    entropy_coef: float | None = None
+    entropy_coef: Annotated[float | None, Bounds(low=0, remedy="0 only logs the entropy")] = None
     """Entropy bonus; 0 only logs the entropy."""
     gradient_checkpointing_enable: bool = False
     gradient_checkpointing_reentrant: bool = False
@@ -70,8 +76,8 @@ class ActorConfig:
 class RefConfig:
     """The frozen reference policy of the KL penalty."""
 
-    num_nodes: int = 1
-    num_gpus_per_node: int = 4
+    num_nodes: Annotated[int, Bounds(low=1, remedy="it is where the policy is")] = 1
+    num_gpus_per_node: Annotated[int, Bounds(low=1, remedy="it is where the policy is")] = 4
     offload: bool = False
     """Keep the weights in host memory between calls; needs --ds.zero_stage 3, whose partitions DeepSpeed moves."""
 
@@ -85,8 +91,8 @@ class RewardConfig:
     backend: Literal["transformers", "vllm"] = "transformers"
     """transformers: shares the GPUs of policy and reference; vllm: num_nodes x num_gpus_per_node pooling engines, each
     on a GPU of its own (conventions pure and qwen)."""
-    num_nodes: int = 1
-    num_gpus_per_node: int = 4
+    num_nodes: Annotated[int, Bounds(low=1, remedy="it is where the policy is")] = 1
+    num_gpus_per_node: Annotated[int, Bounds(low=1, remedy="it is where the policy is")] = 4
     offload: bool = False
     """As --ref.offload."""
     max_tokens_per_batch: Annotated[int, Bounds(low=1, remedy="use for example 16384")] = 16384
@@ -102,7 +108,9 @@ class VllmConfig:
 
     num_engines: Annotated[int, Bounds(low=1, remedy="rollouts need an engine")] = 4
     tensor_parallel_size: Annotated[int, Bounds(low=1, remedy="use 1 for one GPU an engine")] = 1
-    gpu_memory_utilization: float = 0.9
+    gpu_memory_utilization: Annotated[
+        float, Bounds(above=0, high=1, remedy="a share of a GPU's memory")
+    ] = 0.9
     """Share of a GPU's memory for weights and KV cache. The default of --placement shared is 0.4."""
     enforce_eager: bool = False
     """Disable CUDA graphs."""
@@ -135,7 +143,7 @@ class RolloutConfig:
         float, Bounds(above=0, remedy="sampling divides by it; use for example 0.5")
     ] = 0.5
     top_p: Annotated[float, Bounds(above=0, high=1, remedy="1.0 samples from all tokens")] = 1.0
-    max_tokens_per_gpu: int | None = None
+    max_tokens_per_gpu: Annotated[int | None, Bounds(low=1, remedy="use for example 16384")] = None
     """Token budget of one forward when --train.dynamic_batch_enable. None: --train.max_tokens_per_gpu."""
 
 
@@ -145,15 +153,15 @@ class TrainConfig:
     """Answers in one optimiser step."""
     micro_batch_size: Annotated[int, Bounds(low=1, remedy="it counts responses")] = 2
     """Answers in one forward and backward of a rank."""
-    max_epochs: int = 1
+    max_epochs: Annotated[int, Bounds(low=1, remedy="1 is usual")] = 1
     """Passes over each rollout."""
-    num_episodes: int = 2000
+    num_episodes: Annotated[int, Bounds(low=1, remedy="the prompts must be seen")] = 2000
     """Passes over the prompts (--max_steps ends the run earlier)."""
-    seed: int = 42
+    seed: Annotated[int, Bounds(low=0, high=2**32 - 1, remedy="any number will do")] = 42
     full_determinism_enable: bool = False
     dynamic_batch_enable: bool = False
     """Batches by tokens in place of answers; needs --ds.packing_samples."""
-    max_tokens_per_gpu: int = 16384
+    max_tokens_per_gpu: Annotated[int, Bounds(low=1, remedy="use for example 16384")] = 16384
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,9 +170,9 @@ class KlConfig:
     """Weight of the KL penalty; 0 loads no reference (but --process_reward implicit needs one)."""
     estimator: Literal["k1", "k2", "k3"] = "k1"
     """k1: log p - log p_ref; k3: p_ref / p - 1 - log(p_ref / p), the default of --convention verl."""
-    target: float | None = None
+    target: Annotated[float | None, Bounds(above=0, remedy="for example 6, in nats")] = None
     """Adaptive KL controller's target."""
-    horizon: int = 10000
+    horizon: Annotated[int, Bounds(low=1, remedy="10000 is usual")] = 10000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +182,9 @@ class CorrectionConfig:
     is_correction_level: Literal["off", "token", "seq"] = "off"
     is_correction_mode: Literal["mask", "clip"] = "mask"
     is_correction_gating: Literal["ratio", "binary_kl", "tv"] = "ratio"
-    is_correction_threshold: tuple[float, float] = (0.5, 5.0)
+    is_correction_threshold: Annotated[
+        tuple[float, float], Bounds(low=0, remedy="0.5 5.0, the lower one first")
+    ] = (0.5, 5.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,8 +202,8 @@ class DeepspeedConfig:
     packing_samples: bool = False
     """Pack answers without padding; needs flash attention."""
     adam_offload: bool = False
-    zpg: int = 1
-    grad_accum_dtype: str | None = None
+    zpg: Annotated[int, Bounds(low=1, remedy="GPUs that hold one copy of the weights; 1: off")] = 1
+    grad_accum_dtype: Literal["fp32", "bf16", "fp16"] | None = None
     overlap_comm: bool = False
     use_liger_kernel: bool = False
     lora: LoraSettings = field(default_factory=LoraSettings)
@@ -211,9 +221,9 @@ class DataConfig:
     input_template: str = DEFAULT_INPUT_TEMPLATE
     """The first {} is replaced by the problem."""
     apply_chat_template: bool = False
-    max_len: int = 3072
+    max_len: Annotated[int, Bounds(low=2, remedy="it counts tokens")] = 3072
     """Longest prompt + answer, in tokens."""
-    prompt_max_len: int = 1024
+    prompt_max_len: Annotated[int, Bounds(low=1, remedy="it counts tokens")] = 1024
     """Longer prompts are dropped, and counted."""
 
 
@@ -222,7 +232,7 @@ class EvalConfig:
     dataset: str | None = None
     """Held-out problems: greedy pass@1 before and after training, and every --eval.steps."""
     split: str = "test"
-    steps: int = -1
+    steps: Annotated[int, Bounds(low=1, never=-1, remedy="-1: before and after only")] = -1
     """Evaluate every so many steps; -1: only before and after."""
     selection_dataset: str | None = None
     """Problems to choose a checkpoint by, others than those of --eval.dataset: each evaluation that is the best so
@@ -231,9 +241,9 @@ class EvalConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
-    save_steps: int = 20
+    save_steps: Annotated[int, Bounds(low=1, never=-1, remedy="-1 saves none")] = 20
     """Checkpoint every so many steps; -1: never."""
-    max_num: int = 3
+    max_num: Annotated[int, Bounds(low=1, remedy="--ckpt.save_steps -1 saves none")] = 3
     """Checkpoints to keep."""
     load_enable: bool = False
     """Resume from the last checkpoint in the output directory."""
@@ -260,7 +270,7 @@ class WandbConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LoggerConfig:
-    logging_steps: int = 1
+    logging_steps: Annotated[int, Bounds(low=1, remedy="1 logs every step")] = 1
     tensorboard_dir: str | None = None
     mlflow_experiment: str | None = None
     """MLflow experiment to log to; where it is, MLFLOW_TRACKING_URI says. None: off."""
@@ -313,12 +323,12 @@ class PureConfig(AdvantageSettings):
     """Rollout-and-update steps."""
     output_dir: str = "output/pure"
     """Run directory: config.json, metrics.jsonl, rollouts/, evaluation.json, report.html, model/, checkpoints/."""
-    rollouts_per_step: int = 8
+    rollouts_per_step: Annotated[int, Bounds(low=0, remedy="0 keeps none")] = 8
     """Answers a step kept in rollouts/ for reading."""
     placement: PlacementName = "auto"
     """split: policy, reference and PRM on some GPUs, the rollout engines on the others. shared: all on every GPU; they
     take turns, and what does not work waits in host memory. auto: shared where there is one GPU, else split."""
-    num_gpus: int | None = None
+    num_gpus: Annotated[int | None, Bounds(low=1, remedy="leave it out to use all")] = None
     """GPUs to use. Default: all there are; on a CPU host, as many as are asked for are declared to Ray."""
     memory_check: Literal["refuse", "warn"] = "refuse"
     """What happens where a run does not fit by the estimate of pure-rlhf-doctor (docs/doctor.md)."""

@@ -56,7 +56,7 @@ class AdvantageSettings(CreditSettings):
     the process rewards (verl version)."""
     length_penalty_coef: Annotated[float, Bounds(low=0, remedy="0 turns the penalty off")] = 0.0
     """Soft penalty of responses that come near --rollout.max_new_tokens (DAPO, arXiv 2503.14476, eq. 13); 0: none."""
-    length_penalty_buffer: int = 0
+    length_penalty_buffer: Annotated[int, Bounds(low=0, remedy="it counts tokens")] = 0
     """Tokens before the limit in which the penalty grows from 0 to --length_penalty_coef."""
     kl_baselined: bool = False
     """Whether the KL penalty is under the baseline of the rewards too (verl version)."""

@@ -25,7 +25,7 @@ class AlarmSettings(AlarmThresholds):
     the process rewards."""
     rollback_factor: Annotated[float, Bounds(low=0, high=1, remedy="0.5 halves the weight")] = 0.5
     """What each roll back multiplies the weight of the process rewards by, in [0, 1]."""
-    max_rollbacks: int = 3
+    max_rollbacks: Annotated[int, Bounds(low=0, remedy="0 ends the run at once")] = 3
     """The alarm after so many roll backs ends the run."""
 
     @property

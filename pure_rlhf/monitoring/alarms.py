@@ -24,38 +24,41 @@ Row = Mapping[str, float]
 ACCURACY = "reward/verifiable_accuracy"
 
 
+Share = Annotated[float, Bounds(low=0, high=1, remedy="it is a share")]
+
+
 @dataclass(frozen=True, kw_only=True)
 class AlarmThresholds:
     """Defaults were set on healthy and collapsing runs of the small world (docs/results.md)."""
 
     window: Annotated[int, Bounds(low=1, remedy="10 is the default")] = 10
     """Steps that a value is averaged over; no alarm comes before twice as many steps."""
-    no_answer_frac: float = 0.5
+    no_answer_frac: Share = 0.5
     """only_thinking: share of answers without a closed box, in [0, 1]."""
-    single_step_rise: float = 0.4
+    single_step_rise: Share = 0.4
     """one_step: rise of the share of answers with one step, in [0, 1], while steps grow longer."""
-    short_answer_ratio: float = 0.25
+    short_answer_ratio: Share = 0.25
     """zero_step: length of answers as a share of the length at the start."""
-    repetition_frac: float = 0.3
+    repetition_frac: Share = 0.3
     """repetition: share of highly repetitive answers, in [0, 1]."""
-    accuracy_drop: float = 0.15
+    accuracy_drop: Share = 0.15
     """reward_hacking: fall of the verified accuracy from its best, in [0, 1], while the process return rises."""
-    accuracy_z: float = 4.0
+    accuracy_z: Annotated[float, Bounds(low=0, remedy="4 is the default")] = 4.0
     """reward_hacking and accuracy_collapse: the fall in standard errors (from the spread of the steps in both windows).
     Few verified answers make a noisy accuracy; 4, not 2, because the best window is chosen after the fact."""
-    accuracy_collapse: float = 0.3
+    accuracy_collapse: Share = 0.3
     """accuracy_collapse: fall of the verified accuracy from its best, in [0, 1], whatever the process return does."""
-    rule_share_rise: float = 0.2
+    rule_share_rise: Share = 0.2
     """verifier_hole: rise of one rule's share of the accepted answers, in [0, 1], while the accuracy by all other rules
     does not rise."""
-    held_out_f1_drop: float = 0.03
+    held_out_f1_drop: Share = 0.03
     """prm_forgets: fall of the F1 of a PRM that learns, on held-out rows, from its best, in [0, 1]."""
-    agreement_drop: float = 0.1
+    agreement_drop: Share = 0.1
     """prm_follows_policy: fall of the agreement of a PRM that learns with the verifier from its best, in [0, 1], while
     its own loss falls; also accuracy_z standard errors."""
-    kl_reference: float = 0.3
+    kl_reference: Annotated[float, Bounds(low=0, remedy="0.3 nats is the default")] = 0.3
     """kl: KL to the reference in nats per token."""
-    clip_ratio: float = 0.3
+    clip_ratio: Share = 0.3
     """ratio: share of clipped tokens, in [0, 1]."""
     limits: tuple[str, ...] = ()
     """limit: bounds of your own on any metric of docs/metrics.md, such as 'policy/entropy<0.05' or 'timing/step>60'."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pure_rlhf.bounds import Bounds
+from pure_rlhf.types import SchedulerName
 
 REFERENCE_RECORD = "prm_reference.json"
 """Beside the weights of an implicit PRM: which model its log-ratios are taken from."""
@@ -21,11 +22,14 @@ _BLOCK_BYTES = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class PrmAdamConfig:
-    lr: Annotated[float, Bounds(low=0, remedy="PRIME uses 1e-6")] = 1e-6
+    lr: Annotated[float, Bounds(low=0, high=1, remedy="PRIME uses 1e-6")] = 1e-6
     """Learning rate of the PRM."""
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
+    betas: Annotated[tuple[float, float], Bounds(low=0, below=1, remedy="use 0.9 0.999")] = (
+        0.9,
+        0.999,
+    )
+    eps: Annotated[float, Bounds(above=0, high=1, remedy="use 1e-8")] = 1e-8
+    weight_decay: Annotated[float, Bounds(low=0, high=1, remedy="0 turns it off")] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +37,9 @@ class PrmConfig:
     """A PRM that learns while the policy does (docs/prime.md); the defaults are PRIME's."""
 
     adam: PrmAdamConfig = field(default_factory=PrmAdamConfig)
-    lr_scheduler: str = "constant"
-    """A scheduler name of transformers.get_scheduler."""
-    max_norm: float = 10.0
+    lr_scheduler: SchedulerName = "constant"
+    """As --actor.lr_scheduler."""
+    max_norm: Annotated[float, Bounds(low=0, remedy="PRIME uses 10, 0 does not clip")] = 10.0
     """Gradient clipping."""
     batch_size: Annotated[int | None, Bounds(low=1, remedy="it counts responses")] = None
     """Responses in one optimiser step of the PRM. None: --train.batch_size."""

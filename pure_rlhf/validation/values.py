@@ -40,6 +40,12 @@ def check_values(config: PureConfig) -> Iterator[str]:
             f"--rollout.max_new_tokens {c.rollout.max_new_tokens}; raise it to "
             f"{c.data.prompt_max_len + c.rollout.max_new_tokens}"
         )
+    low, high = c.algo.advantage.is_correction_threshold
+    if low >= high:
+        yield (
+            f"--algo.advantage.is_correction_threshold {low} {high}: the lower one must come first and be smaller; use "
+            "for example 0.5 5.0"
+        )
     if "{}" not in c.data.input_template:
         yield f"--data.input_template {c.data.input_template!r}: must contain {{}}, where the problem goes"
     if c.train.dynamic_batch_enable and not c.ds.packing_samples:
