@@ -112,6 +112,6 @@ def last_complete_checkpoint(folder: Path) -> str | None:
     for state_file in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*/trainer_state.json"):
         try:
             found[TrainerState.load_from_json(str(state_file)).global_step] = state_file.parent
-        except (json.JSONDecodeError, TypeError):
-            continue  # the process was killed while it wrote
+        except (json.JSONDecodeError, TypeError, FileNotFoundError):
+            continue  # the process was killed while it wrote, or it is being rotated away
     return str(found[max(found)]) if found else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,10 +56,12 @@ def load_rows(source: str, split: str) -> list[Row]:
         ValueError: the file is missing, empty or malformed (with the line), or the data set cannot be loaded.
     """
     path = Path(source)
-    if path.is_file():
-        rows = _read_parquet(path) if path.suffix == ".parquet" else _read_json(path)
+    if _is_file(path):
+        rows = _read_file(path)
     elif source.endswith(LOCAL_SUFFIXES) or path.is_absolute() or source.startswith("."):
         raise ValueError(f"no such file: {source}")
+    elif not source.strip():
+        raise ValueError("the name is empty; name a file, or a Hugging Face data set")
     else:
         rows = _read_hub_or_explain(source, split)
     if not rows:
@@ -118,10 +121,23 @@ def _check_row(row: Any, where: str, input_key: str, label_key: str) -> None:
     fault = label_fault(row[label_key])
     if fault:
         raise ValueError(f"{where}: column {label_key!r} {fault}")
+    for key in (input_key, label_key):
+        if isinstance(row[key], str) and not _is_unicode(row[key]):
+            raise ValueError(
+                f"{where}: column {key!r} holds half of a surrogate pair, which is no text"
+            )
     if not isinstance(row[input_key], str) or not row[input_key].strip():
         raise ValueError(
             f"{where}: column {input_key!r} must be a non-empty text, got {row[input_key]!r}"
         )
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def prompt_renderer(
@@ -138,6 +154,28 @@ def prompt_renderer(
         )
 
     return render
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError) as error:  # a name that is too long, or holds a null byte
+        raise ValueError(f"{str(path)[:100]!r} is no name of a file: {error}") from error
+
+
+def _read_file(path: Path) -> list[Any]:
+    try:
+        return _read_parquet(path) if path.suffix == ".parquet" else _read_json(path)
+    except (EOFError, zlib.error, OSError) as error:  # a damaged or cut-off file
+        what = str(error).split("\n")[0] or type(error).__name__
+        raise ValueError(f"{path} cannot be read: {what}") from error
+    except RecursionError as error:
+        raise ValueError(f"{path} is nested too deeply") from error
+    except ValueError as error:
+        if str(path) in str(error):
+            raise
+        # not UTF-8, or a number of thousands of digits
+        raise ValueError(f"{path} cannot be read: {error}") from error
 
 
 def _open_text(path: Path) -> TextIO:
@@ -177,7 +215,10 @@ def _parse_lines(text: str, path: Path) -> Iterator[Any]:
 def _read_parquet(path: Path) -> list[Row]:
     import pyarrow.parquet
 
-    return pyarrow.parquet.read_table(path).to_pylist()
+    try:
+        return pyarrow.parquet.read_table(path).to_pylist()
+    except pyarrow.ArrowException as error:
+        raise OSError(str(error)) from error
 
 
 def read_hub(

@@ -213,10 +213,10 @@ def read_history(run: Path, setting: str) -> RunHistory:
     name = RUN_NAME.fullmatch(run.name)
     assert name is not None, f"{run} is not named SETTING-seedN"
     rows = []
-    for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+    for line in (run / "metrics.jsonl").open(encoding="utf-8"):
         metrics = json.loads(line)
-        text = (run / "rollouts" / f"step_{metrics['step']:06d}.jsonl").read_text(encoding="utf-8")
-        answers = [check_answer(json.loads(answer)) for answer in text.splitlines()]
+        rollouts = run / "rollouts" / f"step_{metrics['step']:06d}.jsonl"
+        answers = [check_answer(json.loads(answer)) for answer in rollouts.open(encoding="utf-8")]
         row = {"step": float(metrics["step"])}
         row |= true_quality(answers) | prm_quality(answers) | label_quality(answers)
         row |= {key: metrics[theirs] for key, theirs in FROM_METRICS.items() if theirs in metrics}

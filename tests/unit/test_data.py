@@ -127,6 +127,55 @@ def test_bad_files(tmp_path: Path, text: str, message: str) -> None:
         load(path)
 
 
+def damaged(tmp_path: Path) -> dict[str, bytes]:
+    """Name of a file -> what it holds, each of which cannot be read for another reason."""
+    import pyarrow
+    import pyarrow.parquet
+
+    row = json.dumps({"question": "q", "answer": "1"}).encode()
+    packed = gzip.compress(row * 100)
+    whole = tmp_path / "whole.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"question": ["q"], "answer": ["1"]}), whole)
+    return {
+        "cut.jsonl.gz": packed[: len(packed) // 2],
+        "no.jsonl.gz": row,
+        "flipped.json.gz": packed[:12] + b"\xff\xff\xff" + packed[15:],
+        "latin.jsonl": '{"question": "caf\u00e9", "answer": 1}'.encode("latin-1"),
+        "deep.json": b"[" * 100_000,
+        "digits.jsonl": b'{"question": "q", "answer": ' + b"9" * 5000 + b"}",
+        "cut.parquet": whole.read_bytes()[:-20],
+        "no.parquet": row,
+        "empty.parquet": b"",
+    }
+
+
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    for name, content in damaged(tmp_path).items():
+        path = tmp_path / name
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{name} .+"):
+            load(path)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [("", "the name is empty"), (" ", "the name is empty"), ("x" * 300, "no name of a file"),
+     ("a\0b.jsonl", "no such file")],
+)  # fmt: skip
+def test_names_that_are_none(source: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_rows(source, "train")
+
+
+@pytest.mark.parametrize("column", ["question", "answer"])
+def test_half_a_surrogate_pair_is_no_text(tmp_path: Path, column: str) -> None:
+    path = tmp_path / "a.jsonl"
+    row = {"question": "q", "answer": "1"} | {column: "\ud800"}
+    path.write_text(json.dumps(row))
+    with pytest.raises(ValueError, match=f"row 1: column '{column}' holds half"):
+        load(path)
+
+
 def test_missing_file() -> None:
     with pytest.raises(ValueError, match="no such file"):
         load_rows("./nowhere.jsonl", "train")

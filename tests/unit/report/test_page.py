@@ -69,7 +69,11 @@ def write_prm(folder: Path) -> Path:
         (folder / name / "prm_evaluation.json").write_text(text)
     point = {"value": 0.5, "interval": [0.4, 0.6]}
     curves = {name: [point, point] for name in METHOD_COLORS}
-    candidates = {"name": "held <b>out", "num_problems": 80, "sizes": [1, 2], "curves": curves}
+    # of a file that may come with a downloaded PRM
+    hostile = "80</script><script>document.title='hacked'</script>"
+    candidates = {
+        "name": "held <b>out", "num_problems": hostile, "sizes": [1, 2], "curves": curves
+    }  # fmt: skip
     (folder / "prm" / "measured").mkdir()
     report = {"best_of_n": [candidates]}
     (folder / "prm" / "measured" / "prm_report.json").write_text(json.dumps(report))
