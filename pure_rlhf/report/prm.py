@@ -98,12 +98,12 @@ def prm_cards(record: PrmRecord) -> list[tuple[str, str, str]]:
         figure = stage_calibration_figure(measured)
         cards.append(("Calibration on held-out steps", caption, str(figure.to_json())))
     for candidates in record.get("best_of_n", []):
-        num_problems = html.escape(
-            str(candidates["num_problems"])
-        )  # of a file that came with a PRM
+        # of a file that may have come with the PRM
+        num_problems = html.escape(str(candidates["num_problems"]))
         caption = (
-            f"Expected accuracy of one of N answers to {num_problems} problems, chosen by the PRM with each way to make "
-            "one number of the step rewards; dotted: majority vote, and a choice that is right wherever one answer is. Bands: 95 % intervals (bootstrap over problems)."
+            f"Expected accuracy of one of N answers to {num_problems} problems, chosen by the PRM with each way to "
+            "make one number of the step rewards; dotted: majority vote, and a choice that is right wherever one "
+            "answer is. Bands: 95 % intervals (bootstrap over problems)."
         )
         title = f"Best of N: {candidates['name']}"
         cards.append((title, caption, str(best_of_n_figure(candidates, 270).to_json())))
