@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ray.util.placement_group import PlacementGroup
 
 PLACEMENT_SECONDS = 60.0
+TOKEN_FILE = "ray_token"
 AGENT_PORTS = (
     "metrics_agent_port",
     "metrics_export_port",
@@ -108,11 +109,33 @@ def start_ray(config: PureConfig) -> None:
             }
     with _agents_may_be_late():
         context = ray.init(**options)
-    print(
-        f"Ray dashboard: http://{context.dashboard_url}"
-        if context.dashboard_url
-        else "Ray dashboard: off"
-    )
+    if not context.dashboard_url:
+        print("Ray dashboard: off")
+        return
+    token = write_token(Path(config.output_dir))
+    asks = f" (it asks for the token in {token})" if token else ""
+    print(f"Ray dashboard: http://{context.dashboard_url}{asks}")
+
+
+def write_token(folder: Path) -> Path | None:
+    """Write the token of this run's Ray where only its user can read it; None where there is none of its own.
+
+    It is deleted when the run ends (`remove_token`).
+    """
+    token = os.environ.get("RAY_AUTH_TOKEN")
+    if os.environ.get("RAY_ADDRESS") or os.environ.get("RAY_AUTH_MODE") != "token" or not token:
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_token(folder)
+    path = folder / TOKEN_FILE
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(token)
+    return path
+
+
+def remove_token(folder: Path) -> None:
+    """Delete what `write_token` wrote."""
+    (folder / TOKEN_FILE).unlink(missing_ok=True)
 
 
 class PlacementError(RuntimeError):

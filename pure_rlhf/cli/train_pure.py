@@ -13,6 +13,7 @@ import importlib
 import io
 import logging
 import os
+import secrets
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -109,6 +110,11 @@ def _prepare_environment() -> None:
     os.environ.setdefault("RAY_DASHBOARD_STARTUP_TIMEOUT_S", "300")
     os.environ.setdefault("RAY_agent_register_timeout_ms", "300000")
     os.environ.setdefault("RAY_worker_register_timeout_seconds", "600")
+    # Whoever can reach a port of Ray could run code in it: it asks everybody for a token. A cluster has its own.
+    if not os.environ.get("RAY_ADDRESS"):
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        if not os.environ.get("RAY_AUTH_TOKEN_PATH"):
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)

@@ -23,7 +23,7 @@ from pure_rlhf.config import PureConfig
 from pure_rlhf.monitoring.progress import follow
 from pure_rlhf.monitoring.records import EvaluationRecord
 from pure_rlhf.monitoring.run_directory import RunDirectory
-from pure_rlhf.ray_runtime import place, require_resources
+from pure_rlhf.ray_runtime import place, remove_token, require_resources
 from pure_rlhf.report.prm import collect_prm_record
 from pure_rlhf.report.run import write_report
 from pure_rlhf.validation import Inputs
@@ -83,6 +83,7 @@ def train(config: PureConfig, inputs: Inputs) -> dict[str, EvaluationRecord]:
         ray.get([done for group in learning for done in group.async_save_model()])
     finally:
         ray.shutdown()
+        remove_token(run.path)
     write_report(run.path)
     return evaluations
 

@@ -96,12 +96,16 @@ class Run:
             time.sleep(0.5)
 
     def dashboard(self, path: str) -> dict:
-        """JSON from the dashboard whose address the run printed; {} while it is not up."""
-        address = re.search(r"Ray dashboard: (http://127\.0\.0\.1:\d+)", self.text)
+        """JSON from the dashboard whose address and token the run printed; {} while it is not up."""
+        address = re.search(
+            r"Ray dashboard: (http://127\.0\.0\.1:\d+) \(it asks for the token in (.+)\)", self.text
+        )
         if not address:
             return {}
+        headers = {"Authorization": f"Bearer {Path(address[2]).read_text()}"}
+        request = urllib.request.Request(address[1] + path, headers=headers)
         try:
-            with urllib.request.urlopen(address[1] + path, timeout=5) as reply:
+            with urllib.request.urlopen(request, timeout=5) as reply:
                 return json.load(reply)
         except (urllib.error.URLError, TimeoutError, ConnectionError, json.JSONDecodeError):
             return {}
