@@ -6,7 +6,7 @@ Reading order is the path of the data:
                                 model_folder, adapters, user_function: where a setting may lie, what fits this host,
                                 is there such a model, can it have such an adapter, is there such a function)
     fit                         does it fit this machine, estimated from the settings and the models' shapes
-    ray_runtime                 Ray, and the GPUs that it gives
+    ray_runtime, scratch        Ray, and the GPUs that it gives; the temporary folder of a run
     workers.launcher            placement groups, actor groups, trainer
     0 workers.rollout_actor, workers.samples_generator    prompt -> n responses (vLLM)
       algorithm.curriculum      which prompts are trained on, before the PRM is asked

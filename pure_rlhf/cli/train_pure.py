@@ -27,6 +27,7 @@ from rich.table import Table
 from pure_rlhf.config import ConfigError, PureConfig, convention_defaults, with_split
 from pure_rlhf.monitoring.records import EvaluationRecord
 from pure_rlhf.placement import default_split
+from pure_rlhf.scratch import leave_scratch, make_scratch
 from pure_rlhf.user_function import with_absolute_path
 
 EXIT_WORKER_FAILED = 1
@@ -35,6 +36,8 @@ EXIT_INTERRUPTED = 130
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+    from pure_rlhf.validation import Inputs
 
 
 def main() -> None:
@@ -58,6 +61,18 @@ def run(arguments: list[str]) -> int:
     print(config.placement_line)
     if config.logger.wandb.enable:
         _prepare_wandb(config)
+    scratch, code = make_scratch(), EXIT_WORKER_FAILED
+    try:
+        code = _train(config, inputs)
+    finally:
+        leave_scratch(scratch, failed=code == EXIT_WORKER_FAILED)
+    if scratch and code == EXIT_WORKER_FAILED:
+        print(f"Ray's logs: {scratch}/ray/session_latest/logs", file=sys.stderr)
+    return code
+
+
+def _train(config: PureConfig, inputs: Inputs) -> int:
+    """Start Ray, train, print the result; returns the exit code."""
     from ray.exceptions import RayError
 
     from pure_rlhf import cpu_host

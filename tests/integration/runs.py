@@ -40,6 +40,7 @@ class Run:
         env = os.environ | {
             MARK: self.mark,
             "RAY_TMPDIR": str(self.ray_folder),
+            "TMPDIR": str(self.ray_folder),  # vLLM leaves sockets there
             "PYTHONPATH": str(ROOT),
         }
         env.pop("RAY_ADDRESS", None)

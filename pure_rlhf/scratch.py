@@ -1,0 +1,60 @@
+"""The temporary folder of a run: what Ray, vLLM, wandb and others leave in TMPDIR goes into one folder.
+
+It is removed when the run ends well. After a failure it stays for a week, since Ray's logs are in it. What a killed
+run left is removed by the next one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+KEEP_FAILED_SECONDS = 7 * 24 * 3600
+LONGEST_PARENT = 30
+"""Characters; Ray's sockets are some 70 deeper, and Linux takes 107."""
+_FAILED = "failed"
+
+
+def make_scratch() -> Path | None:
+    """Make the folder of this process, and point TMPDIR and RAY_TMPDIR at it; None where the user has said RAY_TMPDIR.
+
+    It has the process's number as its name, below a folder that only this user can read.
+    """
+    if os.environ.get("RAY_TMPDIR"):
+        return None
+    parent = Path(tempfile.gettempdir())
+    if len(str(parent)) > LONGEST_PARENT:
+        parent = Path("/tmp")
+    parent /= f"pure-{os.getuid()}"
+    parent.mkdir(mode=0o700, exist_ok=True)
+    if parent.stat().st_uid != os.getuid():  # somebody else made it
+        return None
+    _remove_old(parent)
+    scratch = parent / str(os.getpid())
+    scratch.mkdir(exist_ok=True)
+    os.environ["TMPDIR"] = os.environ["RAY_TMPDIR"] = str(scratch)
+    tempfile.tempdir = None  # it remembers
+    return scratch
+
+
+def leave_scratch(scratch: Path | None, *, failed: bool) -> None:
+    """Remove the folder, or keep it with its logs after a failure."""
+    if scratch is None:
+        return
+    if failed:
+        (scratch / _FAILED).touch()
+    else:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _remove_old(parent: Path) -> None:
+    for folder in parent.iterdir():
+        if not folder.name.isdecimal() or Path("/proc", folder.name).exists():
+            continue
+        mark = folder / _FAILED
+        if mark.is_file() and time.time() - mark.stat().st_mtime < KEEP_FAILED_SECONDS:
+            continue
+        shutil.rmtree(folder, ignore_errors=True)

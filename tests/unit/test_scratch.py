@@ -1,0 +1,67 @@
+"""The temporary folder of a run: in use, after success and failure, and after a run that was killed."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from pure_rlhf import scratch
+from pure_rlhf.scratch import leave_scratch, make_scratch
+
+
+@pytest.fixture
+def parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the folders of this user are; the environment is put back afterwards."""
+    monkeypatch.setattr(scratch, "LONGEST_PARENT", 1000)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    return tmp_path / f"pure-{os.getuid()}"
+
+
+def test_everything_temporary_goes_into_it(parent: Path) -> None:
+    made = make_scratch()
+    assert made == parent / str(os.getpid()) and parent.stat().st_mode & 0o777 == 0o700
+    assert os.environ["TMPDIR"] == os.environ["RAY_TMPDIR"] == str(made)
+    with tempfile.NamedTemporaryFile(delete=False) as file:
+        assert Path(file.name).parent == made
+    leave_scratch(made, failed=False)
+    assert made is not None and not made.exists()
+
+
+def test_the_logs_of_a_failure_stay_and_what_was_killed_goes(
+    parent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_scratch()
+    assert made is not None
+    leave_scratch(made, failed=True)
+    assert made.is_dir()
+    dead = 2**22 + 7  # above the largest number of a process
+    killed, failed, other = parent / str(dead), parent / str(dead + 1), parent / "mine"
+    for folder in (killed, failed, other):
+        folder.mkdir()
+    leave_scratch(failed, failed=True)
+    living = parent / str(os.getppid())
+    living.mkdir()
+    monkeypatch.delenv("RAY_TMPDIR")
+    monkeypatch.setenv("TMPDIR", str(parent.parent))
+    tempfile.tempdir = None
+    make_scratch()
+    assert not killed.exists() and failed.exists() and other.exists() and living.exists()
+    monkeypatch.setattr(scratch, "KEEP_FAILED_SECONDS", -1)
+    monkeypatch.delenv("RAY_TMPDIR")
+    monkeypatch.setenv("TMPDIR", str(parent.parent))
+    tempfile.tempdir = None
+    make_scratch()
+    assert not failed.exists()
+
+
+def test_a_folder_of_the_users_own_is_left_alone(
+    parent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", "/somewhere")
+    assert make_scratch() is None and not parent.exists()
+    leave_scratch(None, failed=False)
