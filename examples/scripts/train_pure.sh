@@ -90,6 +90,7 @@ else
         --train.batch_size 256
         --train.micro_batch_size 64
         --actor.adam.lr 2e-5
+        --ds.attn_implementation eager # at these lengths a third faster on a CPU, forward and backward
         --actor.entropy_coef 0 # only logs the entropy
         --algo.kl.init_coef 0.001
         --max_steps 40
