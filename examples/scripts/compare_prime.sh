@@ -4,8 +4,8 @@
 #
 #   bash examples/scripts/compare_prime.sh                               4 settings x 3 seeds, 60 steps each
 #
-# A cell is the name of a setting: PRIME (per token, summed), PRIME-min (per step, softmin: ours), VR, PURE. The same command
-# resumes; the page is OUTPUT_DIR/prime-STEPS-steps-lr-RATE/comparison.html.
+# A cell is the name of a setting: PRIME (per token, summed), PRIME min-form (per step, softmin: ours), VR, PURE. The same
+# command resumes; the page is OUTPUT_DIR/prime-STEPS-steps-lr-RATE/comparison.html.
 set -euo pipefail
 
 CELLS=${CELLS:-PRIME;PRIME min-form;VR;PURE}

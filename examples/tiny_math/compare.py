@@ -56,6 +56,7 @@ FROM_METRICS = {
     "held_out_f1": "prm/held_out_f1",
     "curriculum_yield": "curriculum/yield",
     "step_seconds": "timing/step",
+    "answered_frac": "reward/answered_frac",
 }
 
 

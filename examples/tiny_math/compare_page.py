@@ -245,12 +245,23 @@ def _facts(by_setting: Histories, facts: dict[str, Any]) -> list[tuple[str, str]
         ("Learning rate", facts["learning_rate"]),
         *([("Further settings", facts["note"])] if facts["note"] else []),
         ("Held-out problems", first.num_greedy),
-        ("Prompts with an answer", f"{world['settings']['answered_frac']:.1%}"),
+        ("Prompts of a step with an answer", _answered(by_setting)),
         ("Parameters of the policy", f"{world['parameters']:,}"),
         ("World seed", world["settings"]["seed"]),
         ("Packages", ", ".join(f"{name} {version}" for name, version in world["versions"].items())),
     ]  # fmt: skip
     return [(name, str(value)) for name, value in items]
+
+
+def _answered(by_setting: Histories) -> str:
+    shares = [
+        row["answered_frac"]
+        for runs in by_setting.values()
+        for run in runs
+        for row in run.rows
+        if "answered_frac" in row
+    ]
+    return f"{_mean(shares):.1%}" if shares else ""
 
 
 def _spread(values: Sequence[float]) -> str:
