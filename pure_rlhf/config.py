@@ -301,9 +301,13 @@ class PureConfig(AdvantageSettings):
     prm_update: Literal["none", "outcome", "last_step", "step_labels"] = "none"
     """How the PRM learns from the answers of each step. none: it does not. outcome: cross entropy of the verified
     outcome. Learned PRMs only: last_step, cross entropy of the steps that an outcome is sound for; step_labels, of
-    those that --prm.labeller labels."""
+    those that --step_labeller labels."""
     prm_update_order: Literal["score_first", "update_first"] = "score_first"
     """score_first: rewards come from the PRM before the step's update; update_first: from the updated one."""
+    step_labeller: str | None = None
+    """Who knows the truth of steps: FILE.py:FUNCTION, from a prompt and the texts of a response's steps to True, False
+    or None (not known) for each; a text instead of False names what is wrong. Metrics and reports show it, no reward
+    reads it; with --prm_update step_labels the PRM learns from it."""
     log_prob_temperature: Literal["sampling", "one"] = "sampling"
     """Temperature of the log-probabilities in the policy ratio and the KL: sampling is --rollout.temperature, the
     distribution that the answers came from; one is what both public versions do."""

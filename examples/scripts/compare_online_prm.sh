@@ -34,7 +34,7 @@ cell_settings() { # MODE CREDIT UPDATE
         flags+=("${learns[@]}" "${measured[@]}")
         ;;
     truth)
-        flags+=(--prm_update step_labels --prm.labeller "$root/examples/tiny_math/checker.py:label_steps")
+        flags+=(--prm_update step_labels --step_labeller "$root/examples/tiny_math/checker.py:label_steps")
         flags+=("${learns[@]}" "${measured[@]}")
         ;;
     implicit)

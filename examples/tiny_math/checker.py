@@ -54,11 +54,13 @@ def check_steps(problem: Problem | str, steps: Sequence[str]) -> list[bool]:
     return verdicts
 
 
-def label_steps(prompt: str, steps: Sequence[str]) -> list[bool | None]:
-    """The labels of `--prm.labeller`: as PRM training has them, up to the first wrong step, then none."""
-    verdicts = check_steps(prompt, steps)
-    end = verdicts.index(False) + 1 if False in verdicts else len(verdicts)
-    return [*verdicts[:end], *[None] * (len(verdicts) - end)]
+def label_steps(prompt: str, steps: Sequence[str]) -> list[bool | str | None]:
+    """For `--step_labeller`: as PRM training has them, up to the first wrong step, whose defect is named, then None."""
+    found = first_defect(prompt, steps)
+    if found is None:
+        return [True] * len(steps)
+    wrong, name = found
+    return [*[True] * wrong, name, *[None] * (len(steps) - wrong - 1)]
 
 
 DEFECTS = (

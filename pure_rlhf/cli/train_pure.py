@@ -166,9 +166,7 @@ def parse(arguments: list[str], num_gpus: int | None = None) -> tuple[PureConfig
     config = dataclasses.replace(
         config,
         credit_assignment=with_absolute_path(config.credit_assignment),
-        prm=dataclasses.replace(
-            config.prm, labeller=config.prm.labeller and with_absolute_path(config.prm.labeller)
-        ),
+        step_labeller=config.step_labeller and with_absolute_path(config.step_labeller),
     )
     output = Path(config.output_dir)
     if os.environ.get("RAY_ADDRESS"):  # workers on other nodes run in other folders

@@ -1,7 +1,7 @@
 """The metrics of a PRM that learns during RL (`prm/...`); `metric_table.py` declares them.
 
-Sources of a step: what it said of the rollout before it was updated, against the outcomes (`scoring_metrics`) and
-against labels of steps (`labeller_metrics`), and what the update reported (`update_metrics`).
+Two sources a step: what it said of the rollout before it was updated (`scoring_metrics`), and what the update
+reported (`update_metrics`). Against the truth of steps, where that is known: `step_truth.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from pure_rlhf.algorithm.prm_losses import outcome_accuracy, pair_accuracy
-from pure_rlhf.prm.quality import step_metrics
 
 UPDATE_KEYS = ("loss", "grad_norm", "learning_rate")
 
@@ -51,14 +50,6 @@ def scoring_metrics(
     if largest_return is not None:
         found["prm/largest_return"] = largest_return
     return {key: value for key, value in found.items() if math.isfinite(value)}
-
-
-def labeller_metrics(rewards_BS: Tensor, labels_BS: Tensor) -> dict[str, float]:
-    """How well step rewards agree with labels of the same steps (1 right, 0 wrong, NaN not known)."""
-    known_BS = ~labels_BS.isnan()
-    measured = step_metrics(rewards_BS[known_BS], labels_BS[known_BS])
-    found = {"prm/step_f1": measured["f1_wrong_steps"], "prm/step_auc": measured["auc"]}
-    return {key: value for key, value in found.items() if value is not None}
 
 
 def update_metrics(reported: Mapping[str, float]) -> dict[str, float]:

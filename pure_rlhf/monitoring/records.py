@@ -68,6 +68,9 @@ class RolloutRecord(TypedDict):
     verifiable_reward: int | None  # None without a label
     accepted_by: str | None  # the verifier's rule; None where it did not accept
     truncated: bool
+    truth: NotRequired[
+        list[bool | str | None]
+    ]  # of each step by --step_labeller; a text says what is wrong
 
 
 class RunState(TypedDict):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pure_rlhf.grading.pool import rule_of_code
 from pure_rlhf.monitoring.records import RolloutRecord
+from pure_rlhf.prm.step_labels import LabelledSteps
 from pure_rlhf.types import Advantages, StepSpans
 
 
@@ -27,6 +28,7 @@ def rollout_records(
     verdict_code_B: Tensor,
     truncated_B: Tensor,
     advantages: Advantages,
+    truth: LabelledSteps | None = None,
     decode: Callable[[Tensor], str],
 ) -> list[RolloutRecord]:
     """The first `count` responses.
@@ -42,21 +44,24 @@ def rollout_records(
         start = int(action_mask_BA[i].int().argmax())
         bounds = list(zip([start, *[end + 1 for end in ends[:-1]]], ends, strict=True))
         rewards = None if step_rewards_BS is None else step_rewards_BS[i][steps.mask_BS[i]].tolist()
-        records.append(
-            {
-                "group": i // group_size,
-                "prompt": prompts[i],
-                "label": labels[i],
-                "text": texts[i],
-                # action index a is the prediction of token a + 1
-                "steps": [decode(sequences_BT[i, a + 1 : b + 2]) for a, b in bounds],
-                "step_rewards": rewards,
-                "advantages": [
-                    float(advantages.advantages_BA[i, a : b + 1].mean()) for a, b in bounds
-                ],
-                "verifiable_reward": None if math.isnan(verdict) else int(verdict),
-                "accepted_by": rule_of_code(float(verdict_code_B[i])),
-                "truncated": bool(truncated_B[i]),
-            }
-        )
+        record: RolloutRecord = {
+            "group": i // group_size,
+            "prompt": prompts[i],
+            "label": labels[i],
+            "text": texts[i],
+            # action index a is the prediction of token a + 1
+            "steps": [decode(sequences_BT[i, a + 1 : b + 2]) for a, b in bounds],
+            "step_rewards": rewards,
+            "advantages": [float(advantages.advantages_BA[i, a : b + 1].mean()) for a, b in bounds],
+            "verifiable_reward": None if math.isnan(verdict) else int(verdict),
+            "accepted_by": rule_of_code(float(verdict_code_B[i])),
+            "truncated": bool(truncated_B[i]),
+        }
+        if truth is not None:
+            right = truth.labels_BS[i, : len(bounds)].tolist()
+            record["truth"] = [
+                None if math.isnan(label) else True if label else defect or False
+                for label, defect in zip(right, truth.defects[i], strict=True)
+            ]
+        records.append(record)
     return records

@@ -61,9 +61,6 @@ class PrmConfig:
     held_out_dataset: str | None = None
     """Such rows that a PRM which learns is never trained on: its F1 on wrong steps there after the first step, after
     every --eval.steps and after the last one shows whether it forgets."""
-    labeller: str | None = None
-    """FILE.py:FUNCTION, from a prompt and the texts of a response's steps to True, False or None for each: measures a
-    PRM that scores steps, and with --prm_update step_labels is what it learns from."""
     normalize: Literal["largest_return", "none"] = "largest_return"
     """How implicit rewards are scaled: by the largest return of the rollout, as published, or by --prm.beta alone."""
     return_floor: Annotated[float, Bounds(low=0, remedy="the default is 1e-4")] = 1e-4
@@ -72,8 +69,6 @@ class PrmConfig:
 
 READ_BY_FROZEN_IMPLICIT = ("beta", "normalize", "return_floor")
 """What of `PrmConfig` an implicit PRM that does not learn reads too."""
-READ_BY_FROZEN_LEARNED = ("labeller",)
-"""What a PRM that scores steps and does not learn reads."""
 
 
 def changed_settings(config: PrmConfig) -> list[str]:

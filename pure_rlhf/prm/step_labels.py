@@ -2,7 +2,7 @@
 
     Replay        rows that it goes on learning from, so that it does not forget what it was trained on
     HeldOutRows   rows that it never learns from, to see whether it forgets
-    label_steps   what the function of `--prm.labeller` says of the responses of a rollout
+    label_steps   what the function of `--step_labeller` says of the responses of a rollout
 
 The form of a file is that of PRM training: `prompt`, `completions` (the steps), `labels` (one a step, true: right).
 """
@@ -21,8 +21,9 @@ from pure_rlhf.algorithm.prm_losses import step_label_weights
 from pure_rlhf.prm.conventions import PrmConvention, PrmLayout, PrmSample, pad_layouts
 from pure_rlhf.types import PrmInputs, StepRows, Tokenizer
 
-StepLabeller = Callable[[str, Sequence[str]], Sequence[bool | None]]
-"""From the rendered prompt and the texts of a response's steps: of each whether it is right; None: not known."""
+StepLabeller = Callable[[str, Sequence[str]], Sequence[bool | str | None]]
+"""From the rendered prompt and the texts of a response's steps: of each whether it is right, None: not known; a text
+instead of False names what is wrong."""
 COLUMNS = ("prompt", "completions", "labels")
 
 
@@ -139,38 +140,55 @@ class Replay:
         return made
 
 
+@dataclass(frozen=True)
+class LabelledSteps:
+    """What a function said of the steps of a rollout."""
+
+    labels_BS: Tensor  # 1 right, 0 wrong, NaN not known or no step
+    defects: list[
+        list[str | None]
+    ]  # of each step what is wrong, "wrong" without a name; None: right or not known
+
+    def first_defects(self) -> list[str | None]:
+        """Of each response what is wrong with its first wrong step; None: nothing that is known."""
+        return [next(filter(None, names), None) for names in self.defects]
+
+
 def label_steps(
     labeller: StepLabeller,
     prompts: Sequence[str],
     texts: Sequence[Sequence[str]],
     mask_BS: Tensor,
-) -> Tensor:
-    """Returns what the function says of the steps, `(B, S)`: 1 right, 0 wrong, NaN not known or no step.
+) -> LabelledSteps:
+    """Ask the function about every response.
 
     Args:
-        prompts: rendered, one a response. texts: of the steps, as the PRM reads them. mask_BS: of the steps.
+        prompts: rendered, one a response. texts: of the steps. mask_BS: of the steps.
 
     Raises:
-        ValueError: it did not give one of True, False and None for each step of a response.
+        ValueError: it did not give one of True, False, None and a text for each step of a response.
     """
     labels_BS = torch.full(mask_BS.shape, math.nan)
+    defects = []
     for row, (prompt, steps) in enumerate(zip(prompts, texts, strict=True)):
         labels = list(labeller(prompt, steps))
-        if len(labels) != len(steps) or any(label not in (True, False, None) for label in labels):
+        if len(labels) != len(steps) or not all(
+            label is None or isinstance(label, bool | str) for label in labels
+        ):
             raise ValueError(
-                f"--prm.labeller: gave {labels} for a response of {len(steps)} steps; it must give True, False or None "
-                "for each"
+                f"--step_labeller: gave {labels} for a response of {len(steps)} steps; it must give True, False, None "
+                "or a text for each"
             )
         labels_BS[row, : len(labels)] = torch.tensor(
-            [math.nan if label is None else float(label) for label in labels]
+            [math.nan if label is None else float(label is True) for label in labels]
         )
-    return labels_BS.masked_fill(~mask_BS, math.nan)
+        defects.append([None if label in (None, True) else label or "wrong" for label in labels])
+    return LabelledSteps(labels_BS.masked_fill(~mask_BS, math.nan), defects)
 
 
 @dataclass(frozen=True)
-class StepLabels:
-    """What is known of steps besides the outcomes of responses."""
+class LabelledRows:
+    """The files of a PRM that learns."""
 
     replay: Replay | None = None
     held_out: HeldOutRows | None = None
-    labeller: StepLabeller | None = None

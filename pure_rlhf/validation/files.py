@@ -11,20 +11,17 @@ from pure_rlhf.adapters import LOWEST_USUAL_RATE, find_resume_problems, find_tar
 from pure_rlhf.algorithm.credit_assignment import assign_credit
 from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
 from pure_rlhf.config import PureConfig
-from pure_rlhf.data import PromptSet, load_prompts, prompt_renderer
+from pure_rlhf.data import PromptRecord, PromptSet, load_prompts, prompt_renderer
 from pure_rlhf.fit.check import find_fit_problems
 from pure_rlhf.fit.host import existing_parent
 from pure_rlhf.model_folder import load_model_config, load_tokenizer
 from pure_rlhf.monitoring.run_directory import RunDirectory
 from pure_rlhf.prm.conventions import PrmConvention, PureConvention, has_rotary_positions
 from pure_rlhf.prm.scorer import VLLM_CONVENTIONS, load_convention
+from pure_rlhf.prm.step_labels import label_steps
 from pure_rlhf.types import Tokenizer
-from pure_rlhf.validation.prm import (
-    check_implicit_prm,
-    check_labeller,
-    check_labels,
-    check_learning_prm,
-)
+from pure_rlhf.user_function import load_user_function
+from pure_rlhf.validation.prm import check_implicit_prm, check_labels, check_learning_prm
 
 
 @dataclass
@@ -93,6 +90,30 @@ def _check_credit_function(c: PureConfig) -> Iterator[str]:
         )
 
 
+def _check_step_labeller(c: PureConfig, records: list[PromptRecord]) -> Iterator[str]:
+    """The function is tried on a response of two steps, so that its mistakes end before anything starts."""
+    if c.step_labeller is None or not records:
+        return
+    import torch
+
+    steps = ("First we add.", "The answer is \\boxed{0}.")
+    try:
+        function = load_user_function("--step_labeller", c.step_labeller)
+        label_steps(function, [records[0].prompt], [steps], torch.tensor([[True, True]]))
+    except ValueError as error:
+        # its own, or one of the user's code
+        yield str(error) if str(error).startswith("--step_labeller") else _labeller_failed(c, error)
+    except Exception as error:  # whatever the user's code raises
+        yield _labeller_failed(c, error)
+
+
+def _labeller_failed(c: PureConfig, error: Exception) -> str:
+    return (
+        f"--step_labeller {c.step_labeller}: failed on the first prompt with two made-up steps, with "
+        f"{type(error).__name__}: {error}; it must label any text"
+    )
+
+
 def _read_prompts(c: PureConfig, tokenizer: Tokenizer | None, inputs: Inputs) -> Iterator[str]:
     chat = c.data.apply_chat_template and tokenizer is not None
     render = prompt_renderer(c.data.input_template, chat, tokenizer)
@@ -143,7 +164,7 @@ def _check_records(c: PureConfig, inputs: Inputs) -> Iterator[str]:
             f"--data.label_key, or use off"
         )
     yield from check_labels(c, train)
-    yield from check_labeller(c, train)
+    yield from _check_step_labeller(c, train)
     labelled = sum(record.label is not None for record in train)
     if train and not c.curriculum.keep_unlabelled and labelled < c.rollout.batch_size:
         yield (

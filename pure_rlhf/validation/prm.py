@@ -12,15 +12,9 @@ from pure_rlhf.config import PureConfig
 from pure_rlhf.data import PromptRecord, load_rows
 from pure_rlhf.model_folder import load_model_config, load_tokenizer
 from pure_rlhf.prm.conventions import PrmConvention
-from pure_rlhf.prm.learning import (
-    READ_BY_FROZEN_IMPLICIT,
-    READ_BY_FROZEN_LEARNED,
-    changed_settings,
-    reference_problem,
-)
-from pure_rlhf.prm.step_labels import label_steps, parse_labelled_responses
+from pure_rlhf.prm.learning import READ_BY_FROZEN_IMPLICIT, changed_settings, reference_problem
+from pure_rlhf.prm.step_labels import parse_labelled_responses
 from pure_rlhf.types import Tokenizer
-from pure_rlhf.user_function import load_user_function
 
 LEARNING_CONVENTIONS = ("pure", "qwen", "skywork")
 """Those with a head of their own: a language model that is read at two tokens is cut down, and could not be saved."""
@@ -61,12 +55,11 @@ def _check_implicit_values(c: PureConfig) -> Iterator[str]:
             f"--prm_update {c.prm_update} with --process_reward implicit: an implicit PRM has no logit of a step to "
             "label; use --prm_update outcome"
         )
-    for name in ("labeller", "held_out_dataset"):
-        if getattr(c.prm, name) is not None:
-            yield (
-                f"--prm.{name} {getattr(c.prm, name)} with --process_reward implicit: labels of steps are for a PRM "
-                f"that scores steps; drop --prm.{name}, or use --process_reward learned"
-            )
+    if c.prm.held_out_dataset is not None:
+        yield (
+            f"--prm.held_out_dataset {c.prm.held_out_dataset} with --process_reward implicit: its rows are for a PRM "
+            "that scores steps; drop --prm.held_out_dataset, or use --process_reward learned"
+        )
     if c.reward.backend != "transformers":
         yield (
             f"--reward.backend {c.reward.backend} with --process_reward implicit: log-probabilities come from "
@@ -80,9 +73,9 @@ def _check_implicit_values(c: PureConfig) -> Iterator[str]:
 
 
 def _check_learned_values(c: PureConfig) -> Iterator[str]:
-    if c.prm_update == "step_labels" and c.prm.labeller is None:
+    if c.prm_update == "step_labels" and c.step_labeller is None:
         yield (
-            "--prm_update step_labels: who labels the steps? Name a function with --prm.labeller FILE.py:FUNCTION, or "
+            "--prm_update step_labels: who labels the steps? Name a function with --step_labeller FILE.py:FUNCTION, or "
             "use --prm_update outcome"
         )
     if c.granularity != "step":
@@ -133,7 +126,7 @@ def unread_settings_problem(c: PureConfig) -> str | None:
     """Settings of a PRM that learns which nothing would read."""
     if c.learns_prm or not c.uses_prm:
         return None
-    read = READ_BY_FROZEN_IMPLICIT if c.uses_implicit_prm else READ_BY_FROZEN_LEARNED
+    read = READ_BY_FROZEN_IMPLICIT if c.uses_implicit_prm else ()
     unread = [f"--prm.{name}" for name in changed_settings(c.prm) if name not in read]
     if not unread:
         return None
@@ -223,30 +216,6 @@ def _check_labelled_rows(
         return
     if num_rows < at_least:
         yield f"{flag}: has {num_rows} rows for {at_least} PRM ranks; name a file with more rows"
-
-
-def check_labeller(c: PureConfig, records: list[PromptRecord]) -> Iterator[str]:
-    """The function is tried on a response of two steps, so that its mistakes end before anything starts."""
-    if c.prm.labeller is None or not c.uses_prm or not records:
-        return
-    import torch
-
-    steps = ("First we add.", "The answer is \\boxed{0}.")
-    try:
-        function = load_user_function("--prm.labeller", c.prm.labeller)
-        label_steps(function, [records[0].prompt], [steps], torch.tensor([[True, True]]))
-    except ValueError as error:
-        # its own, or one of the user's code
-        yield str(error) if str(error).startswith("--prm.labeller") else _failed(c, error)
-    except Exception as error:  # whatever the user's code raises
-        yield _failed(c, error)
-
-
-def _failed(c: PureConfig, error: Exception) -> str:
-    return (
-        f"--prm.labeller {c.prm.labeller}: failed on the first prompt with two made-up steps, with "
-        f"{type(error).__name__}: {error}; it must label any text"
-    )
 
 
 def checkpoint_tag(c: PureConfig) -> str | None:

@@ -23,11 +23,12 @@ from torch import Tensor
 from pure_rlhf.algorithm.advantages import compute_advantages
 from pure_rlhf.algorithm.implicit_reward import rewards_of_steps
 from pure_rlhf.algorithm.settings import AdvantageSettings
-from pure_rlhf.algorithm.step_segmentation import split_steps
 from pure_rlhf.grading.pool import VerifierPool, verdict_code
 from pure_rlhf.monitoring.records import RolloutRecord
 from pure_rlhf.monitoring.rollout_metrics import rollout_metrics
 from pure_rlhf.monitoring.rollout_records import rollout_records
+from pure_rlhf.monitoring.step_truth import step_truth_metrics
+from pure_rlhf.prm.step_labels import LabelledSteps
 from pure_rlhf.types import Advantages, StepSpans
 from pure_rlhf.workers.gpu_turns import OwnGpus
 from pure_rlhf.workers.process_rewards import ProcessRewards, in_rollout_order
@@ -47,8 +48,9 @@ class PureExperienceMaker(RemoteExperienceMaker):
         max_response_tokens: the length limit of a response.
         verifier: grades final answers.
         make_rewards: the process rewards of the run, for this maker's PRM.
+        label_steps: says what is true of the steps (`--step_labeller`); None: nobody knows.
         fit_prm: trains the PRM before it scores (`--prm_update_order update_first`); None: it is trained later.
-        separator_ids, eos_token_ids: token ids of the step rules.
+        split: the step rules, from sequences and their action mask to the steps.
         gpus: asked for the models' turn.
     After each batch, `metrics` and `rollout_records` hold what to log of it.
     """
@@ -60,10 +62,10 @@ class PureExperienceMaker(RemoteExperienceMaker):
         group_size: int,
         max_response_tokens: int,
         verifier: VerifierPool,
-        separator_ids: list[int],
+        split: Callable[[Tensor, Tensor], StepSpans],
         make_rewards: Callable[[RemoteExperienceMaker], ProcessRewards],
-        eos_token_ids: list[int],
         gpus: OwnGpus,
+        label_steps: Callable[[Experience, StepSpans], LabelledSteps] | None = None,
         fit_prm: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(*args)
@@ -72,11 +74,11 @@ class PureExperienceMaker(RemoteExperienceMaker):
         self.group_size = group_size
         self.max_response_tokens = max_response_tokens
         self.verifier = verifier
-        self.separator_ids = separator_ids
+        self.split = split
         self.process_rewards = make_rewards(self)
         self.reference_results: list[ray.ObjectRef] = []
+        self.label_steps = label_steps
         self.fit_prm = fit_prm
-        self.eos_token_ids = eos_token_ids
         self.gpus = gpus
         self.metrics: dict[str, float] = {}
         self.rollout_records: list[RolloutRecord] = []
@@ -86,12 +88,7 @@ class PureExperienceMaker(RemoteExperienceMaker):
         self.metrics = {}
         self.gpus.take("score")
         batch = Experience.concat_experiences(rollout_samples, self.tokenizer.pad_token_id)
-        steps = split_steps(  # 1 where each step ends
-            batch.sequences,
-            batch.action_mask,
-            separator_ids=self.separator_ids,
-            eos_token_ids=self.eos_token_ids,
-        )
+        steps = self.split(batch.sequences, batch.action_mask)  # 1 where each step ends
         texts = answer_texts(batch, self.tokenizer)
         micro_batches = self.split_rollout_samples(rollout_samples)
         with ThreadPoolExecutor(max_workers=1) as executor:
@@ -107,8 +104,9 @@ class PureExperienceMaker(RemoteExperienceMaker):
                 verdict_code_B = grading.result()
         verifiable_reward_B = (verdict_code_B > 0).float()
         verifiable_reward_B[verdict_code_B.isnan()] = math.nan
+        truth = self.label_steps(batch, steps) if self.label_steps is not None else None
         with self._timed("timing/score_prm"):
-            self.metrics |= self.process_rewards.learn(verifiable_reward_B)
+            self.metrics |= self.process_rewards.learn(verifiable_reward_B, truth)
             if self.fit_prm is not None:
                 self.fit_prm()
                 self.process_rewards.start(batch, steps, micro_batches)
@@ -136,6 +134,7 @@ class PureExperienceMaker(RemoteExperienceMaker):
                 verdict_code_B,
                 advantages,
                 texts,
+                truth,
             )
         _ship(experiences, advantages, verifiable_reward_B)
         return experiences
@@ -168,6 +167,7 @@ class PureExperienceMaker(RemoteExperienceMaker):
         verdict_code_B: Tensor,
         advantages: Advantages,
         texts: list[str],
+        truth: LabelledSteps | None,
     ) -> None:
         """Metrics of the whole batch, and a few answers for a person to read."""
         shape = batch.action_mask.shape
@@ -186,6 +186,7 @@ class PureExperienceMaker(RemoteExperienceMaker):
             answer_ids_BA=batch.sequences[:, 1:],
             texts=texts,
         )
+        self.metrics |= step_truth_metrics(truth, step_rewards_BS) if truth is not None else {}
         self.metrics |= self.verifier.drain_counters()
         self.rollout_records = rollout_records(
             self.args.pure.rollouts_per_step,
@@ -201,6 +202,7 @@ class PureExperienceMaker(RemoteExperienceMaker):
             verdict_code_B=verdict_code_B,
             truncated_B=batch.truncated,
             advantages=advantages,
+            truth=truth,
             decode=self.tokenizer.decode,
         )
 

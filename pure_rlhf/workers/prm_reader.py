@@ -62,20 +62,17 @@ class PrmReader:
                 prm_separator_id=self.separator_id,
                 pad_token_id=self.policy_tokenizer.pad_token_id,
             )
-        layouts = [
-            self.convention.lay_out(
-                PrmSample(self.questions[prompt], prompt, answer), self.prm_tokenizer
-            )
-            for prompt, answer in zip(batch.prompts, self.texts(batch, steps), strict=True)
-        ]
-        return pad_layouts(layouts, pad_token_id=0)  # any id: the mask hides it
-
-    def texts(self, batch: Experience, steps: StepSpans) -> list[tuple[str, ...]]:
-        """The texts of the steps of each answer."""
-        return step_texts(
+        texts = step_texts(
             batch.sequences,
             batch.action_mask,
             steps,
             self.policy_tokenizer,
             separator=self.step_separator,
         )
+        layouts = [
+            self.convention.lay_out(
+                PrmSample(self.questions[prompt], prompt, answer), self.prm_tokenizer
+            )
+            for prompt, answer in zip(batch.prompts, texts, strict=True)
+        ]
+        return pad_layouts(layouts, pad_token_id=0)  # any id: the mask hides it

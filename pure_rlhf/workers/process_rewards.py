@@ -28,10 +28,10 @@ from pure_rlhf.algorithm.prm_losses import (
     step_label_weights,
 )
 from pure_rlhf.algorithm.step_segmentation import response_spans, token_spans
-from pure_rlhf.monitoring.prm_metrics import labeller_metrics, scoring_metrics
+from pure_rlhf.monitoring.prm_metrics import scoring_metrics
 from pure_rlhf.prm.batching import PrmBatches, cut_into_batches, join_plans, plan_training
 from pure_rlhf.prm.quality import step_metrics
-from pure_rlhf.prm.step_labels import StepLabels, label_steps
+from pure_rlhf.prm.step_labels import LabelledRows, LabelledSteps
 from pure_rlhf.types import ImplicitRows, PrmInputs, StepRows, StepSpans
 
 if TYPE_CHECKING:
@@ -84,8 +84,9 @@ class ProcessRewards(ABC):
         """
 
     @abstractmethod
-    def learn(self, outcome_B: Tensor) -> dict[str, float]:
-        """Send the rollout with its outcomes (NaN: not known) to the workers; returns metrics of the PRM so far."""
+    def learn(self, outcome_B: Tensor, truth: LabelledSteps | None) -> dict[str, float]:
+        """Send the rollout with its outcomes (NaN: not known), and the truth of its steps where that is known, to the
+        workers; returns metrics of the PRM so far."""
 
     def measure(self) -> dict[str, float]:
         """Metrics of the PRM as it is now, on rows of its own."""
@@ -118,7 +119,7 @@ class NoProcessRewards(ProcessRewards):
     def finish(self, reference_results: list[ray.ObjectRef]) -> tuple[StepSpans, None]:
         return self.steps, None
 
-    def learn(self, outcome_B: Tensor) -> dict[str, float]:
+    def learn(self, outcome_B: Tensor, truth: LabelledSteps | None) -> dict[str, float]:
         return {}
 
 
@@ -126,18 +127,20 @@ class LearnedRewards(ProcessRewards):
     """A PRM that scores the steps of the text.
 
     Args:
-        reader: lays out responses for it. labels: what is known of steps besides the outcomes.
+        reader: lays out responses for it. files: rows that it learns from besides, or is measured on.
     """
 
-    def __init__(self, maker: RemoteExperienceMaker, reader: PrmReader, labels: StepLabels) -> None:
+    def __init__(
+        self, maker: RemoteExperienceMaker, reader: PrmReader, files: LabelledRows
+    ) -> None:
         super().__init__(maker)
         self.reader = reader
-        self.labels = labels
+        self.files = files
 
     def start(
         self, batch: Experience, steps: StepSpans, micro_batches: Sequence[Experience]
     ) -> None:
-        self.batch, self.steps = batch, steps
+        self.steps = steps
         self.inputs = self.reader.read(batch, steps)
         # waits for the end, so that models that share a GPU's memory do not run at once
         wait = self.maker.args.train.colocate_actor_ref and self.config.reward.backend != "vllm"
@@ -148,7 +151,7 @@ class LearnedRewards(ProcessRewards):
         return self.steps, self.rewards_BS
 
     def measure(self) -> dict[str, float]:
-        held_out = self.labels.held_out
+        held_out = self.files.held_out
         if held_out is None:
             return {}
         mask_BS = ~held_out.labels_BS.isnan()
@@ -156,13 +159,11 @@ class LearnedRewards(ProcessRewards):
         f1 = step_metrics(rewards_BS[mask_BS], held_out.labels_BS[mask_BS])["f1_wrong_steps"]
         return {} if f1 is None else {"prm/held_out_f1": f1}
 
-    def learn(self, outcome_B: Tensor) -> dict[str, float]:
-        truth_BS = self._labels_of_function()
-        metrics = {} if truth_BS is None else labeller_metrics(self.rewards_BS, truth_BS)
+    def learn(self, outcome_B: Tensor, truth: LabelledSteps | None) -> dict[str, float]:
         if not self.config.learns_prm:
-            return metrics
-        self._learn_from(outcome_B, truth_BS)
-        return metrics | scoring_metrics(
+            return {}
+        self._learn_from(outcome_B, None if truth is None else truth.labels_BS)
+        return scoring_metrics(
             score_B=minimum_outcome_logits(
                 self.rewards_BS, self.steps.mask_BS, temperature=self.config.credit_temperature
             ),
@@ -200,12 +201,6 @@ class LearnedRewards(ProcessRewards):
         if weight_B.any():
             self._append(rows_of, len(outcome_B))
 
-    def _labels_of_function(self) -> Tensor | None:
-        if self.labels.labeller is None:
-            return None
-        texts = self.reader.texts(self.batch, self.steps)
-        return label_steps(self.labels.labeller, self.batch.prompts, texts, self.steps.mask_BS)
-
     def _send(self, inputs: PrmInputs, *, wait: bool) -> tuple[PrmBatches, list[ray.ObjectRef]]:
         reward = self.config.reward
         batches = cut_into_batches(
@@ -228,10 +223,10 @@ class LearnedRewards(ProcessRewards):
         return batches.collect(self.maker._flatten_results(references, 1), mask_BS)
 
     def _with_replay(self, rows: list[Any], num: int) -> list[Any]:
-        if self.labels.replay is None:
+        if self.files.replay is None:
             return rows
         num_steps, num_ranks = num // self.config.prm_batch_size, self.config.training_gpus
-        replayed = self.labels.replay.draw(
+        replayed = self.files.replay.draw(
             num_steps * self.config.prm_replay_rows,
             micro_batch_size=self.config.prm_micro_batch_size,
             step=self.step,
@@ -272,7 +267,7 @@ class ImplicitRewards(ProcessRewards):
         )
         return self.spans, self.paid.rewards_BS
 
-    def learn(self, outcome_B: Tensor) -> dict[str, float]:
+    def learn(self, outcome_B: Tensor, truth: LabelledSteps | None) -> dict[str, float]:
         batch, weight_B = self.batch, outcome_weights(outcome_B)
         lengths_B = batch.attention_mask.sum(-1)
 
@@ -306,7 +301,7 @@ class ImplicitRewards(ProcessRewards):
 
 
 def make_process_rewards(
-    maker: RemoteExperienceMaker, *, reader: PrmReader | None, labels: StepLabels
+    maker: RemoteExperienceMaker, *, reader: PrmReader | None, files: LabelledRows
 ) -> ProcessRewards:
     """Those of the run's settings, for the PRM of `maker`."""
     if maker.reward_model_group is None:
@@ -314,4 +309,4 @@ def make_process_rewards(
     if maker.args.pure.uses_implicit_prm:
         return ImplicitRewards(maker)
     assert reader is not None, "a PRM without its reader"
-    return LearnedRewards(maker, reader, labels)
+    return LearnedRewards(maker, reader, files)

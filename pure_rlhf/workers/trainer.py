@@ -18,14 +18,11 @@ from typing import TYPE_CHECKING, Any
 import ray
 from openrlhf.trainer.ppo_trainer import BasePPOTrainer, PPOTrainer
 from openrlhf.utils.utils import get_tokenizer
-from transformers import GenerationConfig, set_seed
+from transformers import set_seed
 
 from pure_rlhf.algorithm.settings import scheduled_coef
-from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
 from pure_rlhf.config import PureConfig
-from pure_rlhf.data import load_rows
 from pure_rlhf.grading.pool import VerifierPool
-from pure_rlhf.model_folder import load_tokenizer
 from pure_rlhf.monitoring.alarm_watch import AlarmWatch
 from pure_rlhf.monitoring.alarms import Alarm
 from pure_rlhf.monitoring.metric_table import check_declared
@@ -33,14 +30,17 @@ from pure_rlhf.monitoring.records import AlarmRecord, EvaluationRecord, JsonObje
 from pure_rlhf.monitoring.rollout_metrics import timing_per_kilotoken
 from pure_rlhf.monitoring.run_directory import RunDirectory, prune_hf_folders
 from pure_rlhf.monitoring.sinks import open_sinks
-from pure_rlhf.prm.step_labels import HeldOutRows, LaidOutRow, Replay, StepLabels, lay_out_rows
 from pure_rlhf.types import Tokenizer
-from pure_rlhf.user_function import load_user_function
 from pure_rlhf.validation import Inputs
 from pure_rlhf.workers.experience_maker import PureExperienceMaker
+from pure_rlhf.workers.experience_parts import (
+    labelled_rows,
+    prm_reader,
+    step_labelling,
+    step_rules,
+)
 from pure_rlhf.workers.gpu_turns import OwnGpus, SharedGpus
 from pure_rlhf.workers.greedy_evaluation import GreedyEvaluation
-from pure_rlhf.workers.prm_reader import PrmReader
 from pure_rlhf.workers.prm_updates import PrmUpdates
 from pure_rlhf.workers.process_rewards import make_process_rewards
 from pure_rlhf.workers.samples_generator import PureSamplesGenerator, collate_prompts
@@ -190,13 +190,13 @@ class PureTrainer(undecorated(PPOTrainer)):
             group_size=config.rollout.n_samples_per_prompt,
             max_response_tokens=config.rollout.max_new_tokens,
             verifier=self.verifier,
-            separator_ids=find_separator_token_ids(tokenizer, config.step_separator),
+            split=step_rules(config, tokenizer),
             make_rewards=functools.partial(
                 make_process_rewards,
-                reader=_prm_reader(config, inputs, tokenizer),
-                labels=_step_labels(config, inputs),
+                reader=prm_reader(config, inputs, tokenizer),
+                files=labelled_rows(config, inputs),
             ),
-            eos_token_ids=eos_token_ids(config.actor.model_name_or_path, tokenizer.eos_token_id),
+            label_steps=step_labelling(config, tokenizer),
             gpus=self.gpus,
             fit_prm=self.prm_updates.fit_first if self.prm_updates.come_first else None,
         )
@@ -334,56 +334,8 @@ class PureTrainer(undecorated(PPOTrainer)):
         return logs
 
 
-def _prm_reader(config: PureConfig, inputs: Inputs, tokenizer: Tokenizer) -> PrmReader | None:
-    if inputs.prm_convention is None:
-        return None
-    return PrmReader(
-        inputs.prm_convention,
-        prm_tokenizer=load_tokenizer(
-            config.reward.model_name_or_path, trust_remote_code=config.trust_remote_code
-        ),
-        policy_tokenizer=tokenizer,
-        questions={record.prompt: record.question for record in inputs.train_prompts.records},
-        step_separator=config.step_separator,
-    )
-
-
-def _step_labels(config: PureConfig, inputs: Inputs) -> StepLabels:
-    convention, settings = inputs.prm_convention, config.prm
-    if convention is None:
-        return StepLabels()
-
-    def rows_of(file: str) -> list[LaidOutRow]:
-        return lay_out_rows(
-            load_rows(file, "train"),
-            convention,
-            load_tokenizer(
-                config.reward.model_name_or_path, trust_remote_code=config.trust_remote_code
-            ),
-            max_tokens=config.data.max_len,
-        )
-
-    replay = held_out = None
-    if config.learns_prm and settings.replay_dataset is not None:
-        replay = Replay(rows_of(settings.replay_dataset), seed=config.train.seed)
-    if config.learns_prm and settings.held_out_dataset is not None:
-        held_out = HeldOutRows.of(rows_of(settings.held_out_dataset))
-    labeller = settings.labeller and load_user_function("--prm.labeller", settings.labeller)
-    return StepLabels(replay, held_out, labeller or None)
-
-
 def planned_steps(config: PureConfig, num_prompts: int) -> int:
     """Rollout-and-update steps of the run: --max_steps, or fewer where the episodes end first."""
     return min(
         config.max_steps, num_prompts // config.rollout.batch_size * config.train.num_episodes
     )
-
-
-def eos_token_ids(model: str, tokenizer_eos: int | None) -> list[int]:
-    """Every id at which the engine stops: the tokenizer's EOS and those of the model's generation config."""
-    try:
-        configured = GenerationConfig.from_pretrained(model).eos_token_id
-    except OSError:  # a model folder need not have one
-        configured = None
-    extra = configured if isinstance(configured, list) else [configured]
-    return sorted({token for token in (tokenizer_eos, *extra) if token is not None})

@@ -101,12 +101,17 @@ def test_held_out_rows_are_all_there(world: RandomWorld) -> None:
 
 
 def test_a_function_labels_steps() -> None:
-    def labeller(prompt: str, steps: Sequence[str]) -> list[bool | None]:
-        return [prompt in step if step else None for step in steps]
+    def labeller(prompt: str, steps: Sequence[str]) -> list[bool | str | None]:
+        return [prompt in step or f"no {prompt}" if step else None for step in steps]
 
-    mask_BS = torch.tensor([[True, True, True], [True, False, False]])
-    labels_BS = label_steps(labeller, ["a", "b"], [("a.", "", "c"), ("b",)], mask_BS)
-    assert labels_BS.nan_to_num(9).tolist() == [[1, 9, 0], [1, 9, 9]]
-    for wrong in ([True], [True, 0.5, None], ["yes", True, True]):
-        with pytest.raises(ValueError, match="for a response of 3 steps; it must give True"):
-            label_steps(lambda prompt, steps, w=wrong: w, ["a"], [("a.", "", "c")], mask_BS[:1])
+    mask_BS = torch.tensor([[True, True, True, True], [True, False, False, False]])
+    texts = [("a.", "", "c", "d"), ("b",)]
+    found = label_steps(labeller, ["a", "b"], texts, mask_BS)
+    assert found.labels_BS.nan_to_num(9).tolist() == [[1, 9, 0, 0], [1, 9, 9, 9]]
+    assert found.defects == [[None, None, "no a", "no a"], [None]]
+    assert found.first_defects() == ["no a", None]
+    unnamed = label_steps(lambda prompt, steps: [False] * len(steps), ["a", "b"], texts, mask_BS)
+    assert unnamed.first_defects() == ["wrong", "wrong"]
+    for wrong in ([True], [True, 0.5, None, True], [1, 1, 1, 1]):
+        with pytest.raises(ValueError, match="for a response of 4 steps; it must give True"):
+            label_steps(lambda prompt, steps, w=wrong: w, ["a"], texts[:1], mask_BS[:1])

@@ -129,5 +129,5 @@ def test_the_first_defect_has_a_name(steps: list[str], defect: tuple[int, str] |
 
 def test_labels_end_at_the_first_wrong_step() -> None:
     steps = ["47 + 5 = 52", "52 - 8 = 45", r"The answer is \boxed{45}."]
-    assert label_steps(render_prompt(QUESTION), steps) == [True, False, None]
+    assert label_steps(render_prompt(QUESTION), steps) == [True, "wrong operation", None]
     assert label_steps(QUESTION, steps[:1]) == [True]

@@ -93,11 +93,11 @@ def test_prime_has_no_problem_and_its_prm_is_the_policys_model(
         (
             {"process_reward": "learned", "prm_update": "step_labels"},
             "--prm_update step_labels: who labels the steps?",
-            "--prm.labeller FILE.py:FUNCTION",
+            "--step_labeller FILE.py:FUNCTION",
         ),
         (
-            {"process_reward": "learned", "prm__labeller": "labels.py:label"},
-            "--prm.labeller",
+            {"process_reward": "learned", "step_labeller": "labels.py:label"},
+            "--step_labeller",
             "there is no file",
         ),
     ],
@@ -149,6 +149,7 @@ def test_held_out_rows(world: RandomWorld, tmp_path: Path) -> None:
     ("body", "why"),
     [
         ("return [True for _ in steps]", ""),
+        ("return ['a slip', None]", ""),
         ("return [True]", "gave [True] for a response of 2 steps"),
         ("return [int(step) > 0 for step in steps]", "failed on the first prompt with two made-up"),
         ("return {}[prompt]", "KeyError"),
@@ -160,11 +161,11 @@ def test_a_function_that_labels_is_tried(
     file = tmp_path / "labels.py"
     file.write_text(f"def label(prompt, steps):\n    {body}\n")
     labeller = f"{file}:label"
-    for changes in ({"prm_update": "step_labels"}, {}):  # to learn from; to measure a frozen PRM
-        flags = world.flags(tmp_path / "run", prm__labeller=labeller, **changes)
+    for changes in ({"prm_update": "step_labels"}, {}, {"reward_mode": "VR"}):
+        flags = world.flags(tmp_path / "run", step_labeller=labeller, **changes)
         problems = problems_of(flags)
         assert len(problems) == bool(why)
-        assert all(problem.startswith("--prm.labeller") and why in problem for problem in problems)
+        assert all(problem.startswith("--step_labeller") and why in problem for problem in problems)
 
 
 def test_step_labels_need_no_answers(world: RandomWorld, tmp_path: Path) -> None:
@@ -177,7 +178,7 @@ def test_step_labels_need_no_answers(world: RandomWorld, tmp_path: Path) -> None
         tmp_path / "run",
         reward_mode="PRM",
         prm_update="step_labels",
-        prm__labeller=f"{file}:label",
+        step_labeller=f"{file}:label",
         data__prompt_dataset=unanswered,
     )
     assert problems_of(flags) == []

@@ -17,9 +17,10 @@ cpu_host.install()
 
 from openrlhf.trainer.ppo_utils.experience import Experience  # noqa: E402
 
+from pure_rlhf.algorithm.step_segmentation import split_steps  # noqa: E402
 from pure_rlhf.config import PureConfig, RewardConfig, RolloutConfig  # noqa: E402
 from pure_rlhf.grading.pool import GradeResult  # noqa: E402
-from pure_rlhf.prm.step_labels import StepLabels  # noqa: E402
+from pure_rlhf.prm.step_labels import LabelledRows  # noqa: E402
 from pure_rlhf.types import PrmInputs, StepSpans  # noqa: E402
 from pure_rlhf.workers.experience_maker import PureExperienceMaker  # noqa: E402
 from pure_rlhf.workers.gpu_turns import OwnGpus  # noqa: E402
@@ -77,9 +78,6 @@ class Reader:
             attention_mask_BU=batch.attention_mask.long(),
             read_index_BS=read,
         )
-
-    def texts(self, batch: Experience, steps: StepSpans) -> list[tuple[str, ...]]:
-        return [("a step",) * count for count in steps.mask_BS.sum(1).tolist()]
 
 
 class Maker(PureExperienceMaker):
@@ -154,13 +152,12 @@ def maker_for(config: PureConfig) -> Maker:
         group_size=3,
         max_response_tokens=8,
         verifier=Verifier(),
-        separator_ids=[9],
+        split=functools.partial(split_steps, separator_ids=[9], eos_token_ids=[1]),
         make_rewards=functools.partial(
             make_process_rewards,
             reader=Reader() if config.uses_prm else None,
-            labels=StepLabels(),
+            files=LabelledRows(),
         ),
-        eos_token_ids=[1],
         gpus=OwnGpus(),
     )
     return maker

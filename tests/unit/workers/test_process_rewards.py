@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,10 +17,12 @@ cpu_host.install()
 
 from openrlhf.trainer.ppo_utils.experience import Experience  # noqa: E402
 
+from pure_rlhf.algorithm.step_segmentation import split_steps  # noqa: E402
 from pure_rlhf.config import ActorConfig, PureConfig, RolloutConfig, TrainConfig  # noqa: E402
 from pure_rlhf.config import convention_defaults as defaults_of  # noqa: E402
-from pure_rlhf.prm.step_labels import HeldOutRows, StepLabels  # noqa: E402
-from pure_rlhf.types import ImplicitRows, PrmInputs, StepRows  # noqa: E402
+from pure_rlhf.monitoring.metric_table import check_declared  # noqa: E402
+from pure_rlhf.prm.step_labels import HeldOutRows, LabelledRows, LabelledSteps  # noqa: E402
+from pure_rlhf.types import ImplicitRows, PrmInputs, StepRows, StepSpans  # noqa: E402
 from pure_rlhf.workers.experience_maker import PureExperienceMaker  # noqa: E402
 from pure_rlhf.workers.gpu_turns import OwnGpus  # noqa: E402
 from pure_rlhf.workers.process_rewards import make_process_rewards  # noqa: E402
@@ -106,7 +107,8 @@ def make(
     prm: Group,
     outcomes: list[float] = OUTCOMES,
     fit_prm: Any = None,
-    labels: StepLabels | None = None,
+    files: LabelledRows | None = None,
+    label_steps: Any = None,
     **changes: Any,
 ) -> tuple[PureExperienceMaker, list[Experience]]:
     monkeypatch.setattr(ray, "get", lambda reference: reference)
@@ -136,12 +138,12 @@ def make(
         group_size=4,
         max_response_tokens=8,
         verifier=Verifier(outcomes),
-        separator_ids=[9],
+        split=functools.partial(split_steps, separator_ids=[9], eos_token_ids=[1]),
         make_rewards=functools.partial(
-            make_process_rewards, reader=Reader(), labels=labels or StepLabels()
+            make_process_rewards, reader=Reader(), files=files or LabelledRows()
         ),
-        eos_token_ids=[1],
         gpus=OwnGpus(),
+        label_steps=label_steps,
         fit_prm=fit_prm,
     )
     return maker, maker.make_experience_batch(samples(outcomes))
@@ -260,18 +262,16 @@ class Scores(Group):
         return torch.full((len(ids), 3), 0.5)
 
 
-def test_a_function_labels_the_steps_to_learn_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the steps of the four responses (2, 2, 3, 1) the first is right, the others wrong, a third not known."""
+def truth_of(batch: Experience, steps: StepSpans) -> LabelledSteps:
+    """Of the steps of the four responses (2, 2, 3, 1) the first is right, the second a slip, a third not known."""
+    nan = float("nan")
+    labels_BS = torch.tensor([[1.0, 0.0, nan]] * 4).masked_fill(~steps.mask_BS, nan)
+    defects = [[None, "a slip", None][:count] for count in steps.mask_BS.sum(1).tolist()]
+    return LabelledSteps(labels_BS, defects)
 
-    def labeller(prompt: str, steps: Sequence[str]) -> list[bool | None]:
-        assert prompt == "p"
-        return [True, False, None][: len(steps)]
 
-    learned = {
-        "process_reward": "learned",
-        "reward_mode": "PRM",
-        "labels": StepLabels(labeller=labeller),
-    }
+def test_a_prm_learns_from_labels_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    learned = {"process_reward": "learned", "reward_mode": "PRM", "label_steps": truth_of}
     prm = Scores(None)
     maker, _ = make(
         monkeypatch, prm=prm, prm_update="step_labels", outcomes=[float("nan")] * 4, **learned
@@ -283,8 +283,21 @@ def test_a_function_labels_the_steps_to_learn_from(monkeypatch: pytest.MonkeyPat
     # seven labelled steps in four responses
     assert [row.weight_B.item() for row in prm.appended] == pytest.approx([4 / 7] * 4)
     assert maker.metrics["prm/step_f1"] == 0 and maker.metrics["prm/step_auc"] == 0.5
+    assert maker.metrics["defect/a_slip"] == 0.75 and maker.metrics["prm/recall_a_slip"] == 0
     frozen, _ = make(monkeypatch, prm=Scores(None), prm_update="none", **learned)
     assert frozen.metrics["prm/step_auc"] == 0.5 and "prm/outcome_accuracy" not in frozen.metrics
+
+
+def test_the_truth_of_steps_is_shown_whatever_the_rewards_are_made_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rewards of the steps of the text: response 0 earns -0.1 + 0.2 and 0.4 + 0.1; the second step is called right."""
+    maker, _ = make(monkeypatch, prm=learnt(), label_steps=truth_of)
+    assert maker.metrics["steps/right_frac"] == pytest.approx(4 / 7)
+    assert maker.metrics["prm/recall_a_slip"] <= 2 / 3
+    assert maker.rollout_records[0]["truth"] == [True, "a slip"]
+    assert maker.rollout_records[2]["truth"] == [True, "a slip", None]
+    check_declared(maker.metrics)
 
 
 def test_held_out_rows_are_scored_when_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,7 +313,7 @@ def test_held_out_rows_are_scored_when_they_are_asked_for(monkeypatch: pytest.Mo
     prm = Scores(None)
     maker, _ = make(
         monkeypatch, prm=prm, process_reward="learned", reward_mode="PRM",
-        labels=StepLabels(held_out=held_out),
+        files=LabelledRows(held_out=held_out),
     )  # fmt: skip
     prm.forwards.clear()
     assert maker.process_rewards.measure() == {"prm/held_out_f1": 0.0}, "it calls all steps right"

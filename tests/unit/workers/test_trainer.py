@@ -35,10 +35,11 @@ from pure_rlhf.monitoring.run_directory import (  # noqa: E402
 from pure_rlhf.prm.learning import PrmConfig  # noqa: E402
 from pure_rlhf.types import Completion  # noqa: E402
 from pure_rlhf.workers import trainer as trainer_module  # noqa: E402
+from pure_rlhf.workers.experience_parts import eos_token_ids  # noqa: E402
 from pure_rlhf.workers.gpu_turns import OwnGpus  # noqa: E402
 from pure_rlhf.workers.greedy_evaluation import GreedyEvaluation  # noqa: E402
 from pure_rlhf.workers.prm_updates import PrmUpdates  # noqa: E402
-from pure_rlhf.workers.trainer import PureTrainer, eos_token_ids, planned_steps  # noqa: E402
+from pure_rlhf.workers.trainer import PureTrainer, planned_steps  # noqa: E402
 
 PROMPTS = [PromptRecord(n, f"q{n}", f"<q{n}>", [7, n], str(n)) for n in range(4)]
 
