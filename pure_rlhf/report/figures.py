@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 
 from pure_rlhf.monitoring.metric_table import METRICS
 from pure_rlhf.monitoring.records import AlarmRecord, EvaluationRecord, MetricRow
-from pure_rlhf.report.panels import PANELS, Panel
+from pure_rlhf.report.panels import NAMED_PANELS, PANELS, Panel
 
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#000000", "#8a94a3")
 VERDICT_COLORS = {"correct": "#0072b2", "wrong": "#d55e00", "all": "#8a94a3"}
@@ -50,6 +50,11 @@ def figure_cards(
         if figure is not None:
             caption = _caption(panel, metrics)
             cards.append((panel.title, caption, mark_alarms(figure, alarms, last_step).to_json()))
+    for title, template in NAMED_PANELS:
+        figure = _named_figure(template, metrics)
+        if figure is not None:
+            text = f"{html.escape(METRICS[template].meaning)}; by --step_labeller."
+            cards.append((title, text, mark_alarms(figure, alarms, last_step).to_json()))
     return cards
 
 
@@ -118,6 +123,21 @@ def _panel_figure(panel: Panel, metrics: Sequence[MetricRow]) -> go.Figure | Non
                 "tickformat": ".3~g",
             }
         )
+    return figure
+
+
+def _named_figure(template: str, metrics: Sequence[MetricRow]) -> go.Figure | None:
+    """A curve for each name that the metrics `PREFIX<name>` have; steps without one have none of that kind."""
+    prefix = template.split("<name>")[0]
+    names = sorted({key for row in metrics for key in row if key.startswith(prefix)})
+    if not names:
+        return None
+    figure = empty_figure()
+    for index, key in enumerate(names):
+        label = html.escape(key.removeprefix(prefix).replace("_", " "))
+        add_curve(figure, series(metrics, key), label, COLORS[index % len(COLORS)])
+    figure.update_yaxes(range=[-0.03, 1.03], tickformat=".0%", title_text="share")
+    whole_steps(figure, metrics)
     return figure
 
 

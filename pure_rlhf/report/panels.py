@@ -37,6 +37,12 @@ class Panel:
     log: bool = False
 
 
+NAMED_PANELS = (
+    ("What is wrong with the answers", "defect/<name>"),
+    ("What the PRM sees of it", "prm/recall_<name>"),
+)
+"""Title and metric of the cards with a curve for each name."""
+
 PANELS = (
     Panel(
         "Process reward",

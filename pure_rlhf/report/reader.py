@@ -22,7 +22,7 @@ def reader_html(rollouts: dict[int, list[RolloutRecord]]) -> str:
 <button id=previous title="previous step">‹</button><select id=step aria-label=step></select><button id=next title="next step">›</button>
 <span id=filters role=group aria-label=filter><button data-filter=all>all</button><button data-filter=correct>correct</button
 ><button data-filter=wrong>wrong</button><button data-filter=unknown>no known answer</button
-><button data-filter=truncated>cut by the limit</button></span>
+><button data-filter=truncated>cut by the limit</button><button data-filter=mistaken hidden>PRM is mistaken</button></span>
 <input id=search type=search aria-label=search placeholder="search in prompts and answers"><span id=count></span></div>
 <div id=answers></div><div class=controls><button id=more>show more</button></div></section>"""
 
@@ -49,6 +49,7 @@ border:1px solid rgba(31,42,55,.07)}
 .row .text{white-space:pre-wrap;overflow-wrap:anywhere;font:13.5px/1.5 ui-monospace,Menlo,Consolas,monospace}
 .row .text.empty{color:var(--soft);font-style:italic}
 .row .numbers{text-align:right;font-size:12.5px;font-variant-numeric:tabular-nums;white-space:nowrap}
+.row .truth{display:block;white-space:normal}.row .truth.right{color:#00694c}.row .truth.wrong{color:#963f00;font-weight:600}
 .row .numbers b{display:inline-block;min-width:3.6em;padding:0 4px;border-radius:4px}
 @media(max-width:560px){.row{grid-template-columns:1fr}.row .numbers{text-align:left}}
 """
@@ -91,6 +92,9 @@ function answerCard(answer) {
       shown.style.background = color(advantages[index] / 2);
       side.append(' A ', shown);
     }
+    const truth = (answer.truth || [])[index];
+    if (truth === true) side.append(element('span', 'truth right', 'in truth right'));
+    else if (truth === false || typeof truth === 'string') side.append(element('span', 'truth wrong', 'in truth: ' + (truth || 'wrong')));
     row.append(side);
     card.append(row);
   });
@@ -103,6 +107,9 @@ const FILTERS = {
   wrong: answer => answer.verifiable_reward === 0,
   unknown: answer => answer.verifiable_reward === null || answer.verifiable_reward === undefined,
   truncated: answer => answer.truncated === true,
+  // a step that is wrong and has a reward above 0, or is right and has none
+  mistaken: answer => (answer.truth || []).some((truth, index) => truth !== null &&
+    typeof (answer.step_rewards || [])[index] === 'number' && (truth === true) !== (answer.step_rewards[index] > 0)),
 };
 const haystack = answer => answer.haystack ??=
   ((answer.prompt || '') + '\n' + (answer.text || (answer.steps || []).join(''))).toLowerCase();
@@ -113,6 +120,8 @@ if (document.getElementById('reader')) {
   const buttons = [...document.querySelectorAll('#filters button')];
   const steps = Object.keys(ROLLOUTS).map(Number).sort((a, b) => a - b);
   let filter = 'all', limit = 30;
+  buttons.forEach(button => { if (button.dataset.filter === 'mistaken')
+    button.hidden = !steps.some(step => ROLLOUTS[step].some(answer => answer.truth)); });
   select.append(...steps.map(step => new Option('step ' + step, step)), new Option('all steps', 'all'));
   select.value = steps[steps.length - 1];
   function draw() {

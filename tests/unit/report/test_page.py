@@ -52,8 +52,16 @@ def answers(step: int) -> list[dict[str, Any]]:
         "group": 0,
         "truncated": False,
     }
+    # its first step is wrong and called so; the second, which is called right, too
+    first["truth"] = ["wrong <i>operation", False]
     unknown = {**first, "verifiable_reward": None, "label": None, "step_rewards": None}
-    cut = {**first, "text": "A rare word", "steps": ["A rare word"], "truncated": True}
+    cut = {
+        **first,
+        "truth": [False],
+        "text": "A rare word",
+        "steps": ["A rare word"],
+        "truncated": True,
+    }
     return [first, unknown, {**cut, "verifiable_reward": 1}]
 
 
@@ -93,7 +101,7 @@ def run_dir(tmp_path: Path) -> Path:
     metrics = [
         {"step": step, "wall_seconds": 40.0 * step}
         | {key: 0.1 * step for key in METRICS if "<name>" not in key}
-        | {"eval/held_out/pass@1": 0.5}
+        | {"eval/held_out/pass@1": 0.5, "defect/wrong_copy": 0.5, "prm/recall_<b>": 0.25}
         | {
             f"prm_calibration/{name}/{what}": 0.5 * step
             for name in calibration_bins()
@@ -144,6 +152,8 @@ def test_report_shows_everything_of_a_complete_run(run_dir: Path) -> None:
         "Accuracy",
         "PRM score against verifier",
         "Accuracy of the groups",
+        "What is wrong with the answers",
+        "What the PRM sees of it",
         "Time per phase",
     ):
         assert f"<h3>{title}</h3>" in body
@@ -379,6 +389,8 @@ def test_search_filters_and_steps_of_the_reader(run_dir: Path, tmp_path: Path) -
         note(); press('wrong'); note(); press('truncated'); note(); press('unknown'); note(); press('all');
         type('RARE word'); note(); type('in step 2'); note(); get('previous').click(); note();
         type('injected'); note(); type('no such words'); note(); found.push(get('count').textContent);
+        type(''); press('mistaken'); note();
+        found.push([...document.querySelectorAll('.truth')].map(t => t.textContent).join());
         return found;
         """,
         tmp_path / "profile",
@@ -387,7 +399,8 @@ def test_search_filters_and_steps_of_the_reader(run_dir: Path, tmp_path: Path) -
     everything = f"{wrong},{unknown},{cut}"
     assert said[:4] == [everything, wrong, cut, unknown]
     assert said[4:7] == [cut, "", f"{wrong},{unknown}"], "the search covers the step that is shown"
-    assert said[7:] == [everything, "", "0 answers"], "prompts are searched too"
+    assert said[7:10] == [everything, "", "0 answers"], "prompts are searched too"
+    assert said[10:] == [wrong, "in truth: wrong <i>operation,in truth: wrong"]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
