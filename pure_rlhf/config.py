@@ -157,6 +157,8 @@ class TrainConfig:
     """Passes over each rollout."""
     num_episodes: Annotated[int, Bounds(low=1, remedy="the prompts must be seen")] = 2000
     """Passes over the prompts (--max_steps ends the run earlier)."""
+    max_restarts: Annotated[int, Bounds(low=0, remedy="0 ends the run")] = 0
+    """How often the run goes on by itself, from its last checkpoint, after a worker died."""
     seed: Annotated[int, Bounds(low=0, high=2**32 - 1, remedy="any number will do")] = 42
     full_determinism_enable: bool = False
     dynamic_batch_enable: bool = False

@@ -33,6 +33,8 @@ from pure_rlhf.user_function import with_absolute_path
 EXIT_WORKER_FAILED = 1
 EXIT_BAD_SETTINGS = 2
 EXIT_INTERRUPTED = 130
+RESTARTS = "PURE_RESTARTS"
+"""In the environment of a run that was restarted: how often."""
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -47,6 +49,7 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Train with command-line arguments; returns the exit code."""
+    environment = dict(os.environ)
     config, problems = parse(arguments)
     _prepare_environment()
     from pure_rlhf.validation import prepare
@@ -66,9 +69,41 @@ def run(arguments: list[str]) -> int:
         code = _train(config, inputs)
     finally:
         leave_scratch(scratch, failed=code == EXIT_WORKER_FAILED)
-    if scratch and code == EXIT_WORKER_FAILED:
-        print(f"Ray's logs: {scratch}/ray/session_latest/logs", file=sys.stderr)
+    if code == EXIT_WORKER_FAILED:
+        if scratch:
+            print(f"Ray's logs: {scratch}/ray/session_latest/logs", file=sys.stderr)
+        _restart(config, arguments, environment)
     return code
+
+
+def _restart(config: PureConfig, arguments: list[str], environment: dict[str, str]) -> None:
+    """Go on from the last checkpoint as a new program in place of this one, unless that was done often enough.
+
+    A new program: what is left of a Ray that failed, and of its libraries, goes with the old one.
+
+    Args:
+        environment: of before anything was changed in it.
+    """
+    done = int(environment.get(RESTARTS, "0"))
+    if done >= config.train.max_restarts:
+        return
+    latest = Path(config.ckpt.path) / "_actor" / "latest"
+    if not latest.is_file():
+        print("There is no checkpoint to go on from.", file=sys.stderr)
+        return
+    print(
+        f"Restart {done + 1} of --train.max_restarts {config.train.max_restarts}, from checkpoint "
+        f"{latest.read_text(encoding='utf-8').strip()}.",
+        file=sys.stderr,
+        flush=True,
+    )
+    sys.stdout.flush()
+    resume = [] if "--ckpt.load_enable" in arguments else ["--ckpt.load_enable"]
+    os.execve(
+        sys.executable,
+        [sys.executable, "-m", "pure_rlhf.cli.train_pure", *arguments, *resume],
+        environment | {RESTARTS: str(done + 1)},
+    )
 
 
 def _train(config: PureConfig, inputs: Inputs) -> int:

@@ -365,6 +365,23 @@ def test_a_prm_with_its_own_tokenizer_and_engine_under_a_curriculum(
             assert rewards == pytest.approx(answer["step_rewards"], abs=0.02)
 
 
+def test_a_run_goes_on_by_itself_after_a_worker_died(world: RandomWorld, tmp_path: Path) -> None:
+    """Killed at the second checkpoint; the program that goes on has the number of the first, and ends well."""
+    folder = tmp_path / "run"
+    flags = world.flags(folder, max_steps=4, train__max_restarts=1, **LARGE_STEP)
+    with Run(flags) as run:
+        run.wait_for(
+            lambda: (folder / "checkpoints/_actor/global_step1/metric.json").exists(),
+            "a checkpoint",
+        )
+        victims = [p for p in run.family() if "ReferenceWorker" in " ".join(p.cmdline())]
+        assert victims, [p.cmdline() for p in run.family()]
+        victims[0].kill()
+        assert run.wait() == 0, run.text[-6000:]
+    assert "Restart 1 of --train.max_restarts 1, from checkpoint global_step" in run.text
+    assert [row["step"] for row in metrics(folder)] == [1, 2, 3, 4]
+
+
 def bare(step: str) -> str:
     """The text of a step without EOS and the blank line that ended it."""
     return step.removesuffix("<|endoftext|>").removesuffix("\n\n").rstrip("\n")
