@@ -124,7 +124,7 @@ def test_bad_rows_are_named(tmp_path: Path) -> None:
     ):
         load_subset("gsm9k")
     path.with_suffix(".json.gz").write_bytes(b"no gzip")
-    with pytest.raises(ValueError, match=r"bad\.json\.gz: Not a gzipped file"):
+    with pytest.raises(ValueError, match=r"bad\.json\.gz cannot be read: Not a gzipped file"):
         load_subset(str(path.with_suffix(".json.gz")))
 
 
