@@ -196,7 +196,7 @@ def label_quality(answers: Sequence[CheckedAnswer]) -> dict[str, float]:
         "right verdicts",
         "all right",
     )
-    found = dict.fromkeys(names, 0.0)
+    found: dict[str, float] = dict.fromkeys(names, 0.0)
     for answer in answers:
         if answer.verdict == 1:
             found["right verdicts"] += 1
