@@ -24,7 +24,7 @@ Row = Mapping[str, float]
 ACCURACY = "reward/verifiable_accuracy"
 
 
-Share = Annotated[float, Bounds(low=0, high=1, remedy="it is a share")]
+Share = Annotated[float, Bounds(low=0, remedy="it is a share; above 1 the alarm never comes")]
 
 
 @dataclass(frozen=True, kw_only=True)

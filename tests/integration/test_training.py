@@ -378,7 +378,7 @@ def test_a_run_goes_on_by_itself_after_a_worker_died(world: RandomWorld, tmp_pat
         assert victims, [p.cmdline() for p in run.family()]
         victims[0].kill()
         assert run.wait() == 0, run.text[-6000:]
-    assert "Restart 1 of --train.max_restarts 1, from checkpoint global_step" in run.text
+        assert "Restart 1 of --train.max_restarts 1, from checkpoint global_step" in run.text
     assert [row["step"] for row in metrics(folder)] == [1, 2, 3, 4]
 
 
