@@ -159,6 +159,9 @@ class TrainConfig:
     """Passes over the prompts (--max_steps ends the run earlier)."""
     max_restarts: Annotated[int, Bounds(low=0, remedy="0 ends the run")] = 0
     """How often the run goes on by itself, from its last checkpoint, after a worker died."""
+    async_steps: Annotated[int, Bounds(low=0, high=1, remedy="0 trains in step")] = 0
+    """1: the engines write the next batch while the policy trains on this one, which is then one update older than the
+    policy; the default of --algo.advantage.is_correction_level is token then. 0: one after the other."""
     seed: Annotated[int, Bounds(low=0, high=2**32 - 1, remedy="any number will do")] = 42
     full_determinism_enable: bool = False
     dynamic_batch_enable: bool = False

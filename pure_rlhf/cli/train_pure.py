@@ -252,6 +252,11 @@ def _defaults(segments: list[list[str]], num_gpus: int | None = None) -> PureCon
         model = chosen.get("actor.model_name_or_path", config.actor.model_name_or_path)
         reward = dataclasses.replace(config.reward, model_name_or_path=model)
         config = dataclasses.replace(config, reward=reward)
+    if chosen.get("train.async_steps", "0") != "0":  # responses of an older policy
+        correction = dataclasses.replace(config.algo.advantage, is_correction_level="token")
+        config = dataclasses.replace(
+            config, algo=dataclasses.replace(config.algo, advantage=correction)
+        )
     placement = chosen.get("placement")
     return with_split(
         config,

@@ -40,6 +40,11 @@ def check_values(config: PureConfig) -> Iterator[str]:
             f"--rollout.max_new_tokens {c.rollout.max_new_tokens}; raise it to "
             f"{c.data.prompt_max_len + c.rollout.max_new_tokens}"
         )
+    if c.train.async_steps and c.shares_gpus:
+        yield (
+            f"--train.async_steps {c.train.async_steps} with --placement shared: engines and trainers take turns there; "
+            "use --placement split, or --train.async_steps 0"
+        )
     low, high = c.algo.advantage.is_correction_threshold
     if low >= high:
         yield (

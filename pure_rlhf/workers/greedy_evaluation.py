@@ -11,6 +11,7 @@ from pure_rlhf.grading.pool import VerifierPool
 from pure_rlhf.monitoring.records import EvaluationRecord
 from pure_rlhf.monitoring.run_directory import RunDirectory
 from pure_rlhf.types import Tokenizer
+from pure_rlhf.workers.generation_ahead import GenerationAhead
 from pure_rlhf.workers.samples_generator import PureSamplesGenerator
 from pure_rlhf.workers.upstream import SELECTION_METRIC
 
@@ -25,7 +26,7 @@ class GreedyEvaluation:
 
     def __init__(
         self,
-        generator: PureSamplesGenerator,
+        generator: PureSamplesGenerator | GenerationAhead,
         verifier: VerifierPool,
         tokenizer: Tokenizer,
         run: RunDirectory,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import ray
@@ -42,22 +42,34 @@ def _accuracy(codes_N: torch.Tensor) -> float:
     return (codes_N > 0).float().masked_fill(codes_N.isnan(), math.nan).mean().item()
 
 
+Rollout = tuple[list[Experience], float | None, int, bool]
+"""Samples, and what upstream's loop asks besides: filter rate, prompts consumed, whether the data is exhausted."""
+
+
 class PureSamplesGenerator(SamplesGenerator):
     """Draws prompts, asks the engines for n answers each, returns one `Experience` per answer.
 
     Args (besides upstream's):
         max_steps: rollouts after which the data counts as exhausted.
         gpus: asked for the engines' turn before they are sent anything.
+        push: brings the policy's weights into the engines.
         verifier: grades the answers that a curriculum chooses by.
     After each rollout under a curriculum, `metrics` holds what it did. `unfilled` says why a batch could not be
     filled, which ends the run; it is None until then.
     """
 
     def __init__(
-        self, *args: Any, max_steps: int, verifier: VerifierPool, gpus: OwnGpus, **kwargs: Any
+        self,
+        *args: Any,
+        max_steps: int,
+        verifier: VerifierPool,
+        gpus: OwnGpus,
+        push: Callable[[], None],
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.gpus = gpus
+        self.push = push
         self.steps_left = max_steps
         self.verifier = verifier
         self.curriculum = self.args.pure.curriculum
@@ -67,9 +79,30 @@ class PureSamplesGenerator(SamplesGenerator):
         # what a curriculum draws from
         self._rows: Iterator[tuple[list, list, list, list]] = iter(())
 
-    def generate_samples(
-        self, **generate_kwargs: object
-    ) -> tuple[list[Experience], float | None, int, bool]:
+    def weights_changed(self) -> None:
+        """The policy was updated, or is another one."""
+        self.push()
+
+    def settle(self) -> None:
+        """See to it that the engines hold the policy's weights and do nothing."""
+
+    def discard(self) -> None:
+        """The policy was rolled back."""
+        self.weights_changed()
+
+    def stop(self) -> None:
+        """No batch after this one."""
+        self.steps_left = 0
+
+    def skip_steps(self, count: int) -> None:
+        """As many steps are done already."""
+        self.steps_left -= count
+
+    def data_state(self) -> dict[str, Any]:
+        """Where a run that is resumed goes on in the data."""
+        return self.prompts_dataloader.state_dict()
+
+    def generate_samples(self, **generate_kwargs: object) -> Rollout:
         """One rollout; `([], None, 0, True)` when the run is over. An incomplete last batch is dropped."""
         if self.steps_left <= 0:
             return [], None, 0, True
@@ -84,7 +117,7 @@ class PureSamplesGenerator(SamplesGenerator):
         samples.sort(key=lambda sample: place[sample.prompts[0]])
         return samples, rate, consumed, exhausted or self.steps_left == 0
 
-    def _generate_chosen(self) -> tuple[list[Experience], None, int, bool]:
+    def _generate_chosen(self) -> Rollout:
         """Sample in rounds until the groups that the curriculum keeps fill the batch; data begins anew at its end."""
         size = self.args.rollout.batch_size
         groups: list[list[Experience]] = []

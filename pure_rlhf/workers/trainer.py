@@ -39,6 +39,7 @@ from pure_rlhf.workers.experience_parts import (
     step_labelling,
     step_rules,
 )
+from pure_rlhf.workers.generation_ahead import GenerationAhead
 from pure_rlhf.workers.gpu_turns import OwnGpus, SharedGpus
 from pure_rlhf.workers.greedy_evaluation import GreedyEvaluation
 from pure_rlhf.workers.prm_updates import PrmUpdates
@@ -116,7 +117,7 @@ class PureTrainer(undecorated(PPOTrainer)):
                 # at ZeRO-3 DeepSpeed moves them itself
                 [] if config.ds.zero_stage == 3 else [group for group in frozen if group],
             )
-        self.samples_generator = PureSamplesGenerator(
+        generator = PureSamplesGenerator(
             strategy,
             self.prompts_dataloader,
             None,
@@ -125,6 +126,10 @@ class PureTrainer(undecorated(PPOTrainer)):
             max_steps=config.max_steps,
             verifier=self.verifier,
             gpus=self.gpus,
+            push=self._push,
+        )
+        self.samples_generator: PureSamplesGenerator | GenerationAhead = (
+            GenerationAhead(generator) if config.train.async_steps else generator
         )
         # Not PPOTrainer's constructor: it would read the data again, by upstream's rules.
         no_critic: Any = None
@@ -207,7 +212,7 @@ class PureTrainer(undecorated(PPOTrainer)):
 
     def init_checkpoint_states(self) -> dict[str, int]:
         states = super().init_checkpoint_states()
-        self.samples_generator.steps_left -= states["global_step"]
+        self.samples_generator.skip_steps(states["global_step"])
         self.alarms.resume(self.run.rewind(states["global_step"]))
         return states
 
@@ -224,6 +229,7 @@ class PureTrainer(undecorated(PPOTrainer)):
             self._show(self.alarms.record(alarm))
         if self.greedy.held_out:
             self.state["phase"] = "evaluating after training"
+            self.samples_generator.settle()
             self.greedy.keep_held_out("after")
         self.state["phase"] = "saving"
         for sink in self.sinks:
@@ -255,8 +261,15 @@ class PureTrainer(undecorated(PPOTrainer)):
         return status
 
     def broadcast_to_vllm(self) -> None:
+        """Upstream's hook after an update, and when a run is resumed."""
+        self.samples_generator.weights_changed()
+
+    def _push(self) -> None:
+        """Bring the policy's weights into the engines."""
+        start = time.perf_counter()
         self.gpus.take("sync")
         self.sync_metrics = ray.get(self.actor_model_group.async_run_method("broadcast_to_vllm"))[0]
+        self.sync_metrics["timing/broadcast"] = time.perf_counter() - start
 
     def save_logs_and_checkpoints(
         self,
@@ -265,6 +278,8 @@ class PureTrainer(undecorated(PPOTrainer)):
         client_states: JsonObject | None = None,
     ) -> None:
         """Called by upstream's loop once a step: write the metrics, then let upstream log and save."""
+        if client_states is not None:
+            client_states["data_loader_state_dict"] = self.samples_generator.data_state()
         status = {**(logs_dict or {}), **self.sync_metrics}
         metrics = {
             ours: float(status[theirs]) for theirs, ours in STATUS_KEYS.items() if theirs in status
@@ -311,9 +326,9 @@ class PureTrainer(undecorated(PPOTrainer)):
             self.gpus.take("update")  # it brings back the optimiser's states too
             ray.get(self.actor_model_group.async_run_method("roll_back", tag=tag))
             self.prm_updates.roll_back(tag)
-            self.broadcast_to_vllm()
+            self.samples_generator.discard()
         elif verdict.stop:
-            self.samples_generator.steps_left = 0
+            self.samples_generator.stop()
         return len(verdict.records)
 
     def _show(self, *alarms: AlarmRecord) -> None:
@@ -322,6 +337,7 @@ class PureTrainer(undecorated(PPOTrainer)):
 
     def evaluate(self, global_step: int, **generate_kwargs: object) -> dict[str, float]:
         """Upstream's hook of `--eval.steps`: greedy pass@1; the best checkpoint is kept by `SELECTION_METRIC`."""
+        self.samples_generator.settle()
         logs = self.greedy.after_step(global_step)
         # the two backends put eval/ in front
         logged = {key.removeprefix("eval/"): value for key, value in logs.items()}

@@ -47,7 +47,15 @@ def engines() -> list[RecordingEngine]:
 def generator(engines: list[RecordingEngine]) -> PureSamplesGenerator:
     strategy = SimpleNamespace(args=upstream_args(PureConfig()))
     return PureSamplesGenerator(
-        strategy, None, None, None, engines, max_steps=2, verifier=None, gpus=OwnGpus()
+        strategy,
+        None,
+        None,
+        None,
+        engines,
+        max_steps=2,
+        verifier=None,
+        gpus=OwnGpus(),
+        push=lambda: None,
     )
 
 
@@ -74,7 +82,15 @@ def test_one_small_request_per_prompt(
 def test_log_probabilities_at_one_leave_sampling_as_it_is(engines: list[RecordingEngine]) -> None:
     strategy = SimpleNamespace(args=upstream_args(PureConfig(log_prob_temperature="one")))
     generator = PureSamplesGenerator(
-        strategy, None, None, None, engines, max_steps=2, verifier=None, gpus=OwnGpus()
+        strategy,
+        None,
+        None,
+        None,
+        engines,
+        max_steps=2,
+        verifier=None,
+        gpus=OwnGpus(),
+        push=lambda: None,
     )
     generator._dispatch_prompts_to_vllm(prompts(1), [])
     (call,) = (call for engine in engines for call in engine.calls)
@@ -148,6 +164,7 @@ def curriculum_generator(
         max_steps=2,
         verifier=VerifierPool(1),
         gpus=OwnGpus(),
+        push=lambda: None,
     )
     monkeypatch.setattr(
         "pure_rlhf.workers.samples_generator.ray.get", lambda references: references

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -39,16 +40,18 @@ from pure_rlhf.workers.experience_parts import eos_token_ids  # noqa: E402
 from pure_rlhf.workers.gpu_turns import OwnGpus  # noqa: E402
 from pure_rlhf.workers.greedy_evaluation import GreedyEvaluation  # noqa: E402
 from pure_rlhf.workers.prm_updates import PrmUpdates  # noqa: E402
+from pure_rlhf.workers.samples_generator import PureSamplesGenerator  # noqa: E402
 from pure_rlhf.workers.trainer import PureTrainer, planned_steps  # noqa: E402
 
 PROMPTS = [PromptRecord(n, f"q{n}", f"<q{n}>", [7, n], str(n)) for n in range(4)]
 
 
-class Engines:
+class Engines(PureSamplesGenerator):
     """Answers prompt n with n tokens; the last one is cut off."""
 
-    def __init__(self) -> None:
+    def __init__(self, push: Callable[[], None]) -> None:
         self.steps_left = 5
+        self.push = push
 
     def generate(self, prompts: list[PromptRecord], temperature: float) -> list[Completion]:
         assert temperature == 0.0
@@ -96,7 +99,7 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PureTrainer:
     made.run = RunDirectory(str(tmp_path))
     made.alarms = AlarmWatch(made.config.alarm, made.run)
     made.state = {"phase": "training", "step": 0, "max_steps": 5, "metrics": {}, "alarms": []}
-    made.samples_generator = Engines()
+    made.samples_generator = Engines(made._push)
     made.gpus = OwnGpus()
     made.verifier = Verifier()
     made.actor_model_group = Group()
