@@ -42,8 +42,8 @@ def check_values(config: PureConfig) -> Iterator[str]:
         )
     if c.train.async_steps and c.shares_gpus:
         yield (
-            f"--train.async_steps {c.train.async_steps} with --placement shared: engines and trainers take turns there; "
-            "use --placement split, or --train.async_steps 0"
+            f"--train.async_steps {c.train.async_steps} with --placement shared: engines and trainers take turns there, "
+            "so nothing can go on at once; use --placement split, or --train.async_steps 0"
         )
     low, high = c.algo.advantage.is_correction_threshold
     if low >= high:
