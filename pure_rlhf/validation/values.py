@@ -42,7 +42,7 @@ def check_values(config: PureConfig) -> Iterator[str]:
         )
     if c.train.async_steps and c.shares_gpus:
         yield (
-            f"--train.async_steps {c.train.async_steps} with --placement shared: engines and trainers take turns there, "
+            f"--train.async_steps {c.train.async_steps} with --placement shared: they take turns there, "
             "so nothing can go on at once; use --placement split, or --train.async_steps 0"
         )
     low, high = c.algo.advantage.is_correction_threshold
