@@ -20,7 +20,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.13",
-    packages=find_packages(include=["pure_rlhf*", "prm_training*", "evaluation*"]),
+    packages=find_packages(include=["pure_rlhf*", "code_sandbox*", "prm_training*", "evaluation*"]),
     package_data={
         "pure_rlhf": ["cli/*.txt"],
         "prm_training": ["*.json", "*.sh"],

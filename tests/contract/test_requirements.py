@@ -16,7 +16,15 @@ from requirements import check_lock
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "requirements"
-OURS = ("pure_rlhf", "prm_training", "evaluation", "examples", "tests", "requirements")
+OURS = (
+    "pure_rlhf",
+    "code_sandbox",
+    "prm_training",
+    "evaluation",
+    "examples",
+    "tests",
+    "requirements",
+)
 # imported where it is there, or stood in for on a CPU host, and asked for by itself on a GPU host
 ON_REQUEST = {"flash-attn"}
 
@@ -51,7 +59,7 @@ def test_what_the_code_imports_is_named() -> None:
         if each.name in ("mlflow-skinny", "wandb-workspaces")
     }
     distributions = packages_distributions()
-    for package in ("pure_rlhf", "prm_training", "evaluation", "examples"):
+    for package in ("pure_rlhf", "code_sandbox", "prm_training", "evaluation", "examples"):
         for name in imported(ROOT / package):
             candidates = {normal(each) for each in distributions.get(name, [name])}
             assert candidates & (named | vllm | extras | ON_REQUEST), f"{package} imports {name}"
