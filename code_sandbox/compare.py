@@ -8,7 +8,8 @@ Output of a program (`equal_output`), the first rule that says yes:
               one within 1e-6 of it or of its size
 
 Values of a call (`equal_value`), as JSON has them: the same shape and the same leaves; a tuple is a list; true is not
-1; numbers as above. Neither says yes to an output that is nothing where something was expected, nor to NaN."""
+1; numbers as above. Neither says yes to nothing where something was expected, nor takes NaN for a number.
+"""
 
 from __future__ import annotations
 

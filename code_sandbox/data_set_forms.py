@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from code_sandbox.problems import (
+    Case,
     Problem,
     ProblemError,
-    Test,
     at_least_one,
     call_test,
     checked_text,
@@ -25,7 +25,7 @@ from code_sandbox.problems import (
 
 def read_codecontests(row: Mapping[str, object], where: str = "problem") -> Problem:
     """A row of CodeContests: `public_tests`, `private_tests`, `generated_tests`, lists `input` and `output`."""
-    tests: list[Test] = []
+    tests: list[Case] = []
     for name in ("public_tests", "private_tests", "generated_tests"):
         part = row.get(name)
         if part is not None:

@@ -211,8 +211,9 @@ def _copy(
         for place, descriptor in enumerate((stdin, stdout, stderr, result, status)):
             os.dup2(descriptor, place)
         status = STATUS
-        for low, high in _gaps(prepared.ruleset):
-            os.closerange(low, high)
+        keep = STATUS if prepared.ruleset is None else prepared.ruleset
+        os.closerange(STATUS + 1, keep)
+        os.closerange(keep + 1, 1 << 20)
         lockdown.lock_down(prepared, parent=parent, **limits)
     except BaseException as error:
         os.write(
@@ -225,12 +226,6 @@ def _copy(
     if program["function"] is None and program["checks"] is None:
         os.close(RESULT)
     _be_the_program(program)
-
-
-def _gaps(keep: int | None) -> list[tuple[int, int]]:
-    """Ranges of descriptors to close: all above the status pipe but one."""
-    first, end = STATUS + 1, 1 << 20
-    return [(first, end)] if keep is None else [(first, keep), (keep + 1, end)]
 
 
 def _be_the_program(program: dict[str, Any]) -> NoReturn:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from code_sandbox.compare import NotJsonError, equal_output, equal_value, read_json
 from code_sandbox.inside import ASSERTS_PASSED
 from code_sandbox.jobs import Run, Status
-from code_sandbox.problems import Problem, Test
+from code_sandbox.problems import Case, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
-class TestVerdict:
+class CaseVerdict:
     """What became of one test.
 
     Args:
@@ -39,7 +39,7 @@ class Verdict:
         ungraded: why there is no verdict; "" if there is one.
     """
 
-    tests: tuple[TestVerdict, ...] = ()
+    tests: tuple[CaseVerdict, ...] = ()
     ungraded: str = ""
 
     @property
@@ -53,10 +53,10 @@ class Verdict:
         return sum(test.passed for test in self.tests) / len(self.tests) if self.tests else math.nan
 
 
-def judge(problem: Problem, test: Test, run: Run) -> TestVerdict:
+def judge(problem: Problem, test: Case, run: Run) -> CaseVerdict:
     """Compare what came out of a run with what was expected. Here, and not where the program ran."""
     reason = _why_not(problem, test, run)
-    return TestVerdict(
+    return CaseVerdict(
         passed=not reason,
         status=run.status,
         reason=reason,
@@ -65,7 +65,7 @@ def judge(problem: Problem, test: Test, run: Run) -> TestVerdict:
     )
 
 
-def _why_not(problem: Problem, test: Test, run: Run) -> str:
+def _why_not(problem: Problem, test: Case, run: Run) -> str:
     if run.status == "error":
         lines = run.stderr.decode(errors="replace").strip().splitlines()
         return f"ended with code {run.exit_code}: {_shown(lines[-1] if lines else 'no message')}"

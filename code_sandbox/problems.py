@@ -28,7 +28,7 @@ class ProblemError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class Case:
     """One test.
 
     Args:
@@ -54,7 +54,7 @@ class Problem:
     """
 
     kind: Kind
-    tests: tuple[Test, ...] = ()
+    tests: tuple[Case, ...] = ()
     function: str | None = None
     wrapped: bool = False
     checks: str | None = None
@@ -178,11 +178,11 @@ def _read_lists(fields: Mapping[str, object], where: str) -> Problem:
 
 def stdin_tests(
     inputs: Sequence[object], outputs: Sequence[object], where: str
-) -> tuple[Test, ...]:
+) -> tuple[Case, ...]:
     tests = []
     for number, (one, two) in enumerate(zip(inputs, outputs, strict=True)):
         place = f"{where}, test {number}"
-        tests.append(Test(_joined(one, f"{place}, input"), _joined(two, f"{place}, output")))
+        tests.append(Case(_joined(one, f"{place}, input"), _joined(two, f"{place}, output")))
         if not tests[-1].expected.strip():
             raise ProblemError(
                 f"{place}: the expected output is empty, so a program that does nothing would pass; drop the test"
@@ -190,11 +190,11 @@ def stdin_tests(
     return tuple(tests)
 
 
-def call_test(arguments: object, value: object, where: str) -> Test:
+def call_test(arguments: object, value: object, where: str) -> Case:
     if not isinstance(arguments, list):
         raise ProblemError(f"{where}: the arguments must be a list, got {shown(arguments)}")
     try:
-        test = Test(json.dumps(arguments), json.dumps(value))
+        test = Case(json.dumps(arguments), json.dumps(value))
     except (TypeError, ValueError, RecursionError) as error:
         raise ProblemError(
             f"{where}: arguments and value must be JSON: {error}; drop the test"
@@ -204,7 +204,7 @@ def call_test(arguments: object, value: object, where: str) -> Test:
     return test
 
 
-def at_least_one(tests: Sequence[Test], where: str) -> tuple[Test, ...]:
+def at_least_one(tests: Sequence[Case], where: str) -> tuple[Case, ...]:
     if not tests:
         raise ProblemError(f"{where}: there is no test, so every program would pass; drop the row")
     return tuple(tests)

@@ -13,40 +13,20 @@ import math
 import select
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from types import TracebackType
 
-from code_sandbox.jobs import Job, Limits, Run
-from code_sandbox.judge import TestVerdict, Verdict, judge
+from code_sandbox.batch import Batch, Program, Task
+from code_sandbox.jobs import Limits, Run
+from code_sandbox.judge import CaseVerdict, Verdict
 from code_sandbox.launch import MECHANISMS, Mechanism, SandboxError
-from code_sandbox.problems import Problem, Test
+from code_sandbox.problems import Case, Problem
 from code_sandbox.worker import Worker
 
 MAX_WORKERS = 256
-
-
-@dataclass
-class _Program:
-    """A program of a batch, on its way."""
-
-    source: str
-    problem: Problem
-    tests: tuple[Test, ...]
-    verdicts: dict[int, TestVerdict] = field(default_factory=dict)
-    begun: int = 0
-    timeouts: int = 0
-    failed: bool = False
-
-
-@dataclass(frozen=True)
-class _Task:
-    """A test of a program, for a worker."""
-
-    program: _Program
-    number: int
-    again: bool = False
+SPECIAL_CHECKER = "several outputs are right, and only a checker of the problem's own knows which"
+NO_PROGRAM = CaseVerdict(passed=False, status="skipped", reason="the response has no Python block")
 
 
 class SandboxPool:
@@ -127,38 +107,31 @@ class SandboxPool:
                 "problems of kind 'asserts' hold their answers where the program can read them: "
                 "for evaluation only (allow_asserts=True)"
             )
-        asked: dict[tuple[str, Problem], _Program] = {}
+        asked: dict[tuple[str, Problem], Program] = {}
         for source, problem in programs:
             if (
                 source is not None
                 and not problem.special_checker
                 and (source, problem) not in asked
             ):
-                tests = problem.tests[:max_tests] if problem.kind != "asserts" else (Test("", ""),)
-                asked[source, problem] = _Program(source, problem, tests)
+                asked[source, problem] = Program(source, problem, _tests(problem, max_tests))
         with self._lock:
-            self._run(
-                list(asked.values()), time.monotonic() + deadline_seconds, stop_at_first_failure
-            )
+            if asked:
+                batch = Batch(
+                    list(asked.values()),
+                    timeouts_per_program=self.timeouts_per_program,
+                    stop_at_first_failure=stop_at_first_failure,
+                )
+                self._run(batch, deadline_seconds)
         verdicts = []
         for source, problem in programs:
             if problem.special_checker:
-                verdicts.append(
-                    Verdict(
-                        ungraded="several outputs are right, and only a checker of the problem's own knows which"
-                    )
-                )
+                verdicts.append(Verdict(ungraded=SPECIAL_CHECKER))
             elif source is None:
-                failed = TestVerdict(
-                    passed=False, status="skipped", reason="the response has no Python block"
-                )
-                num_tests = len(problem.tests[:max_tests]) or 1
-                verdicts.append(Verdict(tests=(failed,) * num_tests))
+                verdicts.append(Verdict(tests=(NO_PROGRAM,) * len(_tests(problem, max_tests))))
             else:
-                program = asked[source, problem]
-                verdicts.append(
-                    Verdict(tests=tuple(program.verdicts[n] for n in range(len(program.tests))))
-                )
+                given = asked[source, problem].verdicts
+                verdicts.append(Verdict(tests=tuple(given[number] for number in sorted(given))))
         return verdicts
 
     def drain_counters(self) -> dict[str, int]:
@@ -206,94 +179,34 @@ class SandboxPool:
         while self._workers:
             self._workers.pop().close()
 
-    def _run(self, programs: list[_Program], deadline: float, stop_at_first_failure: bool) -> None:
+    def _run(self, batch: Batch, deadline_seconds: float) -> None:
         """Run the tests until all have a verdict. An error on the way, such as Ctrl-C, ends the interpreters."""
-        waiting = deque(programs)
-        again: deque[_Task] = deque()
-        tasks: dict[Worker, _Task] = {}
+        tasks: dict[Worker, Task] = {}
         try:
-            if waiting:
-                self._start()
-            while waiting or again or tasks:
+            self._start()
+            deadline = (
+                time.monotonic() + deadline_seconds
+            )  # the start of interpreters is no program's fault
+            while True:
                 if time.monotonic() >= deadline:
+                    batch.give_up()
                     for worker in tasks:
                         worker.kill("past_deadline")
-                    waiting.clear()
-                    again.clear()
                 for worker in self._workers:
-                    if (
-                        worker.active is None
-                        and (task := self._next(waiting, again, stop_at_first_failure)) is not None
-                    ):
+                    if worker not in tasks and (task := batch.next()) is not None:
                         tasks[worker] = task
-                        worker.submit(_job(task), self._limits_of(task))
+                        worker.submit(task.job(), task.limits(self.limits))
                 if not tasks:
                     break
                 for worker, run in self._wait(list(tasks), deadline):
-                    task = tasks.pop(worker)
                     if run.status == "lost":
                         self._replace(worker)
-                        if not task.again:
-                            again.append(_Task(task.program, task.number, again=True))
-                            continue
-                    self._settle(task, run)
+                    batch.settle(tasks.pop(worker), run)
         except BaseException:
             self._close()
             raise
-        for program in programs:
-            for number in range(len(program.tests)):
-                if number not in program.verdicts:
-                    self._give(
-                        program,
-                        number,
-                        TestVerdict(
-                            passed=False,
-                            status="past_deadline",
-                            reason="the time of the batch was up",
-                        ),
-                    )
-
-    def _next(
-        self, waiting: deque[_Program], again: deque[_Task], stop_at_first_failure: bool
-    ) -> _Task | None:
-        """The next test that has to be run; those that need not be get their verdict."""
-        if again:
-            return again.popleft()
-        while waiting:
-            program = waiting[0]
-            if program.timeouts >= self.timeouts_per_program or (
-                program.failed and stop_at_first_failure
-            ):
-                for number in range(program.begun, len(program.tests)):
-                    why = (
-                        "a test before has failed"
-                        if stop_at_first_failure
-                        else "tests before have used up the program's time"
-                    )
-                    self._give(
-                        program, number, TestVerdict(passed=False, status="skipped", reason=why)
-                    )
-                program.begun = len(program.tests)
-            if program.begun == len(program.tests):
-                waiting.popleft()
-                continue
-            program.begun += 1
-            return _Task(program, program.begun - 1)
-        return None
-
-    def _limits_of(self, task: _Task) -> Limits:
-        """Room for twice the expected output, where that is more than the limit."""
-        expected = 2 * len(task.program.tests[task.number].expected.encode()) + 4096
-        limits = self.limits
-        if expected <= limits.output_bytes or task.program.problem.kind == "asserts":
-            return limits
-        return Limits(
-            wall_seconds=limits.wall_seconds,
-            cpu_seconds=limits.cpu_seconds,
-            memory_bytes=limits.memory_bytes,
-            output_bytes=expected,
-            num_threads=limits.num_threads,
-        )
+        batch.finish()
+        self._counts += batch.counts
 
     @staticmethod
     def _wait(workers: list[Worker], deadline: float) -> list[tuple[Worker, Run]]:
@@ -316,26 +229,10 @@ class SandboxPool:
         new = self._workers[self._workers.index(worker)] = self._worker()
         new.wait_ready()
 
-    def _settle(self, task: _Task, run: Run) -> None:
-        verdict = judge(task.program.problem, task.program.tests[task.number], run)
-        task.program.failed |= not verdict.passed
-        task.program.timeouts += run.status in ("time", "cpu")
-        self._counts["runs"] += 1
-        self._give(task.program, task.number, verdict)
 
-    def _give(self, program: _Program, number: int, verdict: TestVerdict) -> None:
-        program.verdicts[number] = verdict
-        self._counts[verdict.status] += 1
+def _tests(problem: Problem, max_tests: int | None) -> tuple[Case, ...]:
+    """Those that count; asserts are one."""
+    return problem.tests[:max_tests] if problem.kind != "asserts" else (Case("", ""),)
 
 
-def _job(task: _Task) -> Job:
-    problem, test = task.program.problem, task.program.tests[task.number]
-    return Job(
-        source=task.program.source,
-        stdin=test.input.encode(),
-        function=problem.function,
-        checks=problem.checks,
-    )
-
-
-__all__ = ["Limits", "SandboxError", "SandboxPool", "TestVerdict", "Verdict", "judge"]
+__all__ = ["CaseVerdict", "Limits", "SandboxError", "SandboxPool", "Verdict"]

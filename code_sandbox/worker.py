@@ -10,22 +10,19 @@ import fcntl
 import json
 import os
 import select
-import signal
 import socket
-import struct
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
 
 from code_sandbox import inside, lockdown
+from code_sandbox.active_run import ActiveRun
 from code_sandbox.jobs import Job, Limits, Run, Status
+from code_sandbox.kernel_files import answer_thread, ask_for_thread, sealed_file
 from code_sandbox.launch import ENVIRONMENT, START_SECONDS, Mechanism, SandboxError, command
 
 KILL_SECONDS = 10.0
 """A killed run whose end is not reported by then: the warm interpreter is replaced."""
-_NOTIFICATION_RECEIVE, _NOTIFICATION_SEND = 0xC0502100, 0xC0182101
-_CONTINUE, _EAGAIN = 1, 11
 _PROBE = """
 import os, socket
 refused = 0
@@ -37,22 +34,6 @@ for attempt in (os.fork, socket.socket, lambda: open("/etc/passwd"),
         refused += 1
 print(refused, input())
 """
-
-
-@dataclass
-class _Active:
-    """The run in progress of one worker."""
-
-    job: Job
-    limits: Limits
-    started: float
-    streams: dict[int, bytearray]
-    """By descriptor; output, errors, result in this order. Closed ones are still in here, with a negative key."""
-    names: dict[int, str]
-    stopped: Status | None = None
-    killed_at: float | None = None
-    num_threads: int = 0
-    output: dict[str, bytes] = field(default_factory=dict)
 
 
 class Worker:
@@ -77,8 +58,9 @@ class Worker:
         self.python = os.path.realpath(python or sys.executable)
         self.mechanism: Mechanism = mechanism
         self.packages = packages
-        self.active: _Active | None = None
+        self.active: ActiveRun | None = None
         self.listener: int | None = None
+        self._closed = False
         self._start()
 
     @property
@@ -92,26 +74,35 @@ class Worker:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control = ours
         self._log: int = os.memfd_create("code_sandbox", os.MFD_CLOEXEC)
-        with theirs:
-            # a number of its own, so that what is given to a run cannot lie there
-            there = fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD, inside.CONTROL)
-            try:
-                self.process = subprocess.Popen(
-                    command(
-                        self.python, control=there, mechanism=self.mechanism, packages=self.packages
-                    ),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=self._log,
-                    pass_fds=(there,),
-                    cwd="/",
-                    env=ENVIRONMENT,
-                    start_new_session=True,
-                )
-            except OSError as error:
-                raise SandboxError(f"{self.python} does not start: {error}") from error
-            finally:
-                os.close(there)
+        try:
+            self.process = self._popen(theirs)
+        except BaseException:
+            ours.close()
+            os.close(self._log)
+            raise
+        finally:
+            theirs.close()
+
+    def _popen(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
+        # a number of its own, so that what is given to a run cannot lie there
+        there = fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, inside.CONTROL)
+        try:
+            return subprocess.Popen(
+                command(
+                    self.python, control=there, mechanism=self.mechanism, packages=self.packages
+                ),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._log,
+                pass_fds=(there,),
+                cwd="/",
+                env=ENVIRONMENT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise SandboxError(f"{self.python} does not start: {error}") from error
+        finally:
+            os.close(there)
 
     def wait_ready(self) -> Worker:
         """Wait for its start, and try whether it holds.
@@ -161,26 +152,18 @@ class Worker:
         """Start a run; the worker must have none."""
         assert self.active is None
         program = {"source": job.source, "function": job.function, "checks": job.checks}
-        given = [_sealed_file(json.dumps(program).encode()), _sealed_file(job.stdin)]
-        streams: dict[int, bytearray] = {}
-        names: dict[int, str] = {}
-        for name in ("stdout", "stderr", "result"):
-            reader, writer = os.pipe2(os.O_CLOEXEC)
-            os.set_blocking(reader, False)
-            streams[reader], names[reader] = bytearray(), name
-            given.append(writer)
-        started = time.monotonic()
-        packet = json.dumps(
-            {"memory_bytes": limits.memory_bytes, "cpu_seconds": limits.cpu_seconds}
-        ).encode()
+        active = ActiveRun(limits)
+        given = [sealed_file(json.dumps(program).encode()), sealed_file(job.stdin)]
+        given += active.open_streams()
+        packet = {"memory_bytes": limits.memory_bytes, "cpu_seconds": limits.cpu_seconds}
         try:
-            socket.send_fds(self.control, [packet], given)
+            socket.send_fds(self.control, [json.dumps(packet).encode()], given)
         except OSError:
             pass  # it is dead: the socket says so at the next look
         finally:
             for descriptor in given:
                 os.close(descriptor)
-        self.active = _Active(job, limits, started, streams, names)
+        self.active = active
 
     def descriptors(self) -> list[int]:
         """What to wait for until `look` has something to do."""
@@ -214,7 +197,8 @@ class Worker:
         if self.listener is not None and events.get(self.listener, 0) & select.POLLIN:
             self._answer_thread(self.listener, active)
         for descriptor in [d for d in active.streams if d in events]:
-            self._read(descriptor, active)
+            if not active.read(descriptor):
+                self.kill("output")
         if self.control.fileno() in events:
             return self._end(active)
         if active.killed_at is None and self.time_left() <= 0:
@@ -232,9 +216,12 @@ class Worker:
                 self.control.send(b"kill")
 
     def close(self) -> None:
-        """End the interpreter and what it runs, and wait for it."""
+        """End the interpreter and what it runs, and wait for it. Once is enough, more does no harm."""
+        if self._closed:
+            return
+        self._closed = True
         if self.active is not None:
-            self._close_streams(self.active)
+            self.active.close_streams()
             self.active = None
         self.control.close()
         if self.listener is not None:
@@ -247,93 +234,24 @@ class Worker:
             self.process.wait()
         os.close(self._log)
 
-    def _read(self, descriptor: int, active: _Active) -> None:
-        """Take what is there; at the end, or above the limit, no more."""
-        kept = active.streams[descriptor]
-        try:
-            while len(kept) <= active.limits.output_bytes:
-                data = os.read(descriptor, 65536)
-                if not data:
-                    break
-                kept += data
-            else:
-                self.kill("output")
-        except BlockingIOError:
-            return
-        active.output[active.names[descriptor]] = bytes(active.streams.pop(descriptor))
-        os.close(descriptor)
-
-    def _answer_thread(self, listener: int, active: _Active) -> None:
+    def _answer_thread(self, listener: int, active: ActiveRun) -> None:
         """Let a new thread be, or not."""
-        asked = bytearray(80)
-        try:
-            fcntl.ioctl(listener, _NOTIFICATION_RECEIVE, asked)
-            (number,) = struct.unpack_from("=Q", asked)
+        asked = ask_for_thread(listener)
+        if asked is not None:
             active.num_threads += 1
-            allowed = active.num_threads <= active.limits.num_threads
-            error, flags = (0, _CONTINUE) if allowed else (-_EAGAIN, 0)
-            fcntl.ioctl(listener, _NOTIFICATION_SEND, struct.pack("=QqiI", number, 0, error, flags))
-        except FileNotFoundError:
-            pass  # whoever asked has been killed meanwhile
+            answer_thread(listener, asked, allowed=active.num_threads <= active.limits.num_threads)
 
-    def _end(self, active: _Active) -> Run | None:
-        """Read the report of the end; None: the interpreter itself is gone."""
+    def _end(self, active: ActiveRun) -> Run:
+        """Read the report of the end; where there is none, the interpreter itself is gone."""
         try:
             packet = self.control.recv(65536)
         except ConnectionError:
             packet = b""
-        wall_seconds = time.monotonic() - active.started
-        for descriptor in list(active.streams):
-            self._read(descriptor, active)
-        self._close_streams(active)
         self.active = None
-        if not packet:
-            return Run(status="lost", wall_seconds=wall_seconds, num_threads=active.num_threads)
-        report = json.loads(packet)
-        if "broken" in report:
+        report = json.loads(packet) if packet else None
+        if report is not None and "broken" in report:
+            active.close_streams()
             raise SandboxError(
                 f"the sandbox could not lock a program down, which was not run: {report['broken']}"
             )
-        code = os.waitstatus_to_exitcode(report["ended"])
-        return Run(
-            status=_status(code, report["cpu_seconds"], active),
-            exit_code=code if code >= 0 else None,
-            wall_seconds=wall_seconds,
-            cpu_seconds=report["cpu_seconds"],
-            num_threads=active.num_threads,
-            **active.output,
-        )
-
-    @staticmethod
-    def _close_streams(active: _Active) -> None:
-        for descriptor, data in active.streams.items():
-            active.output[active.names[descriptor]] = bytes(data)
-            os.close(descriptor)
-        active.streams.clear()
-
-
-def _status(code: int, cpu_seconds: float, active: _Active) -> Status:
-    if active.stopped is not None:
-        return active.stopped
-    if code >= 0:
-        return "error" if code else "ok"
-    if -code in (signal.SIGKILL, signal.SIGXCPU) and cpu_seconds >= active.limits.cpu_seconds - 0.1:
-        return "cpu"
-    return "killed"
-
-
-def _sealed_file(data: bytes) -> int:
-    """A file in memory that nobody can change, opened for reading, from its beginning."""
-    file = os.memfd_create("input", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(file, view) :]
-        fcntl.fcntl(
-            file,
-            fcntl.F_ADD_SEALS,
-            fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL,
-        )
-        return os.open(f"/proc/self/fd/{file}", os.O_RDONLY | os.O_CLOEXEC)
-    finally:
-        os.close(file)
+        return active.end(report)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from code_sandbox.hostile.attack import Attack
 from code_sandbox.hostile.traps import MARK, Traps
 from code_sandbox.jobs import Job, Limits, Run
-from code_sandbox.judge import TestVerdict, judge
-from code_sandbox.problems import Problem, Test
+from code_sandbox.judge import CaseVerdict, judge
+from code_sandbox.problems import Case, Problem
 from code_sandbox.worker import Worker
 
 LIMITS = Limits(wall_seconds=30.0, cpu_seconds=10)
@@ -30,7 +30,7 @@ class Held:
     """
 
     attack: Attack
-    verdict: TestVerdict
+    verdict: CaseVerdict
     problem: str
     output: str
 
@@ -40,7 +40,7 @@ def run_attack(worker: Worker, attack: Attack, traps: Traps) -> Held:
     stdin, expected = "7\n", traps.stdin_expected
     if attack.function is not None:
         stdin, expected = "[7]", json.dumps(traps.call_expected)
-    test = Test(stdin, expected)
+    test = Case(stdin, expected)
     problem = Problem(
         kind="stdin" if attack.function is None else "call", tests=(test,), function=attack.function
     )
@@ -72,7 +72,7 @@ def _limits(attack: Attack) -> Limits:
 
 
 def _problem(
-    attack: Attack, run: Run, verdict: TestVerdict, source: str, output: str, traps: Traps
+    attack: Attack, run: Run, verdict: CaseVerdict, source: str, output: str, traps: Traps
 ) -> str:
     if verdict.passed:
         return "it passed"

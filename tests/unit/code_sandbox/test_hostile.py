@@ -66,3 +66,17 @@ def test_the_same_program_succeeds_in_a_plain_interpreter(attack: Attack) -> Non
             timeout=60,
         )
     assert "BREACH" in plain.stdout
+
+
+def test_what_is_not_stopped_is_as_the_documentation_says(worker: Worker, traps: Traps) -> None:
+    """Metadata of files can be seen, and facts of the host. If a kernel stops this one day, the page can say so."""
+    names = traps.names()
+    source = f"""
+import os, platform
+print(os.path.exists({names["SECRET_FILE"]!r}), os.stat({names["SECRET_FILE"]!r}).st_size, os.readlink({names["FOLDER"]!r} + "/link"))
+print(platform.node() != "", os.getppid() > 0, os.cpu_count() > 0, os.getloadavg()[0] >= 0)
+"""
+    run = run_one(worker, Job(source=source), Limits(wall_seconds=60.0))
+    first, second = run.stdout.decode().splitlines() + [""] * (2 - len(run.stdout.splitlines()))
+    assert first == f"True {len(traps.secret)} secret.txt"
+    assert second == "True True True True", run.stderr
