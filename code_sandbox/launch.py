@@ -17,7 +17,7 @@ Mechanism = Literal["landlock", "bubblewrap"]
 MECHANISMS: tuple[Mechanism, ...] = ("landlock", "bubblewrap")
 
 START_SECONDS = 60.0
-"""A warm interpreter that has not said hello by then is not coming: a start takes 0.2 s on an idle core."""
+"""A warm interpreter that has not said hello by then is not coming: a start takes 0.1 s of processor time."""
 MAIN_STACK_BYTES = 256 << 20
 """Stack of the main thread, for recursion through C (`lru_cache`); it counts only once it is used."""
 _SHARED_LIBRARIES = (
