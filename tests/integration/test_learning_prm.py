@@ -143,7 +143,7 @@ def test_two_ranks_and_zero_3_learn_what_one_rank_learns(
         # bf16 weights after steps as large as these: 0.69, then about 0.03
         assert losses == pytest.approx(one, rel=0.1)
         # Adam's step is lr whatever the gradient's size, so a rounded gradient of 0 may go either way
-        assert mean_change(folder, other) < 0.1 * mean_change(
+        assert mean_change(folder, other) < 0.3 * mean_change(
             world.policy if kind == "implicit" else world.prm, folder
         )
 
@@ -151,9 +151,10 @@ def test_two_ranks_and_zero_3_learn_what_one_rank_learns(
 def mean_change(start: Path, end: Path) -> float:
     """Mean |difference| of the weights of two model folders."""
     a, b = load_file(start / "model.safetensors"), load_file(end / "model.safetensors")
-    assert a.keys() <= b.keys()  # an output layer that is tied is written twice
-    total = sum(float((a[name].float() - b[name].float()).abs().sum()) for name in a)
-    return total / sum(value.numel() for value in a.values())
+    assert a.keys() ^ b.keys() <= {"lm_head.weight"}  # tied: some write it twice
+    shared = a.keys() & b.keys()
+    total = sum(float((a[name].float() - b[name].float()).abs().sum()) for name in shared)
+    return total / sum(a[name].numel() for name in shared)
 
 
 def test_online_pure_updates_first(world: RandomWorld, tmp_path: Path) -> None:
