@@ -49,8 +49,8 @@ class Bounds:
             return f"must be {'<' if strict_end else '<='} {high:.10g}{otherwise}"
         if math.isinf(high):
             return f"must be {'>' if strict else '>='} {low:.10g}{otherwise}"
-        brackets = "(["[not strict], ")]"[not strict_end]
-        return f"must be in {brackets[0]}{low:.10g}, {high:.10g}{brackets[1]}{otherwise}"
+        first, last = "(" if strict else "[", ")" if strict_end else "]"
+        return f"must be in {first}{low:.10g}, {high:.10g}{last}{otherwise}"
 
     def hold(self, value: float | tuple[float, ...]) -> bool:
         if isinstance(value, tuple):

@@ -42,7 +42,7 @@ def check_steps(problem: Problem | str, steps: Sequence[str]) -> list[bool]:
     verdicts: list[bool] = []
     operations_done, finished, right_so_far = 0, False, True
     for index, step in enumerate(steps):
-        text = step.strip().rstrip(".:").rstrip()
+        text = _bare(step)
         advance = None
         if right_so_far and not finished:
             advance = _operations_stated(problem, text, operations_done, is_first=index == 0)
@@ -88,8 +88,7 @@ def first_defect(problem: Problem | str, steps: Sequence[str]) -> tuple[int, str
     if all(verdicts):
         return None
     wrong = verdicts.index(False)
-    before = [step.strip().rstrip(".:").rstrip() for step in steps[:wrong]]
-    text = steps[wrong].strip().rstrip(".:").rstrip()
+    *before, text = map(_bare, steps[: wrong + 1])
     if any(_FINAL.fullmatch(step) for step in before):
         return wrong, "after the end"
     equations = [
@@ -107,11 +106,16 @@ def first_defect(problem: Problem | str, steps: Sequence[str]) -> tuple[int, str
         return wrong, "repetition"
     terms = f" {equation[1]}{equation[2]} "
     rest = problem.operands[done:]
-    if terms.startswith(f" {problem.values[done]} {signed(rest[0])} ") if rest else False:
+    if rest and terms.startswith(f" {problem.values[done]} {signed(rest[0])} "):
         return wrong, "wrong operation"
     # a later operation of the problem, from whatever value
     later = any(f" {signed(operand)} " in terms for operand in rest[1:])
     return wrong, "omission" if later else "other"
+
+
+def _bare(step: str) -> str:
+    """Without the punctuation that a separator token may have taken with it."""
+    return step.strip().rstrip(".:").rstrip()
 
 
 def _operations_stated(

@@ -27,12 +27,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 import torch
 import tyro
 
-from examples.tiny_math.checker import DEFECTS, check_steps, first_defect, is_correct
+from examples.tiny_math.checker import DEFECTS, first_defect, is_correct
 from examples.tiny_math.problems import parse_problem
 from examples.tiny_math.progress import Progress
 from examples.tiny_math.tokenizer import END_OF_TEXT
@@ -128,10 +129,12 @@ def check_answer(record: dict[str, Any]) -> CheckedAnswer:
     problem = parse_problem(record["prompt"])
     # the last step holds the end-of-text token, since it is a step's terminator
     steps = [step.removesuffix(END_OF_TEXT) for step in record["steps"]]
+    defect = first_defect(problem, steps)
+    num_right = len(steps) if defect is None else defect[0]
     return CheckedAnswer(
         is_right=is_correct(problem, record["text"]),
-        verdicts=check_steps(problem, steps),
-        defect=first_defect(problem, steps),
+        verdicts=[place < num_right for place in range(len(steps))],
+        defect=defect,
         rewards=record.get("step_rewards"),
         verdict=record.get("verifiable_reward"),
     )
@@ -267,7 +270,7 @@ def run_summary(history: RunHistory) -> dict[str, Any]:
     for name, key in (("prm_f1", "prm_f1"), ("pair_accuracy", "pair_accuracy")):
         found = [row[key] for row in history.rows if key in row]
         first, last = found[:SMOOTHING_STEPS], found[-SMOOTHING_STEPS:]
-        summary |= {f"{name}_first": _mean(first), f"{name}_last": _mean(last)} if found else {}
+        summary |= {f"{name}_first": fmean(first), f"{name}_last": fmean(last)} if found else {}
     held_out = [row["held_out_f1"] for row in history.rows if "held_out_f1" in row]
     if held_out:
         summary |= {"held_out_f1_first": held_out[0], "held_out_f1_last": held_out[-1]}
@@ -285,7 +288,7 @@ def total(histories: Sequence[RunHistory], key: str, *, last: int | None = None)
 def steps_to_reach(histories: Sequence[RunHistory], target: float) -> int | None:
     """First step with a full window where the mean over seeds of the smoothed accuracy reaches the target."""
     columns = [history.smoothed("accuracy") for history in histories]
-    means = [_mean(values) for values in zip(*columns, strict=False)]
+    means = [fmean(values) for values in zip(*columns, strict=False)]
     full = range(SMOOTHING_STEPS - 1, len(means))
     reached = [index for index in full if means[index] >= target]
     return int(histories[0].rows[reached[0]]["step"]) if reached else None
@@ -305,10 +308,6 @@ def finished_runs(folder: Path, cells: Sequence[str], steps: int) -> list[RunHis
     ]
     assert all(history.rows[-1]["step"] == steps for history in histories), "a run of other length"
     return histories
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
 import plotly.graph_objects as go
@@ -130,7 +131,7 @@ def setting_table(by_setting: Histories, summaries: Sequence[dict[str, Any]]) ->
         for key in ("exploitation_step", "collapse_step"):
             cells += f"<td>{sum(row[key] is not None for row in rows)} of {len(rows)}</td>"
         seconds = [row["step_seconds"] for row in rows if "step_seconds" in row]
-        cells += f"<td>{_mean(seconds):.1f}</td>" if seconds else "<td>-</td>"
+        cells += f"<td>{fmean(seconds):.1f}</td>" if seconds else "<td>-</td>"
         body += f"<tr><th>{html.escape(name)}</th>{cells}</tr>"
     head = "".join(f"<th>{label}</th>" for _, label in columns)
     return f"<table><thead><tr><th></th>{head}<th>exploitation</th><th>collapse</th><th>seconds a step</th></tr></thead><tbody>{body}</tbody></table>"
@@ -197,7 +198,7 @@ def belief_figure(runs: Sequence[RunHistory]) -> go.Figure:
     returns = [run.smoothed("process_return") for run in runs]
     figure.add_scatter(
         x=steps,
-        y=[_mean(values) for values in zip(*returns, strict=True)],
+        y=[fmean(values) for values in zip(*returns, strict=True)],
         name="return (right axis)",
         line={"color": COLORS[3], "width": 2, "dash": "dot"},
         yaxis="y2",
@@ -232,7 +233,7 @@ def _add_band(
             legendgroup=name,
         )
     figure.add_scatter(
-        x=steps, y=[_mean(values) for values in points], name=name, line=style, legendgroup=name
+        x=steps, y=[fmean(values) for values in points], name=name, line=style, legendgroup=name
     )
 
 
@@ -261,12 +262,12 @@ def _answered(by_setting: Histories) -> str:
         for row in run.rows
         if "answered_frac" in row
     ]
-    return f"{_mean(shares):.1%}" if shares else ""
+    return f"{fmean(shares):.1%}" if shares else ""
 
 
 def _spread(values: Sequence[float]) -> str:
     small = f" <small>{min(values):.1%} to {max(values):.1%}</small>" if len(values) > 1 else ""
-    return f"{_mean(values):.1%}{small}"
+    return f"{fmean(values):.1%}{small}"
 
 
 def _step(value: int | None) -> str:
@@ -283,9 +284,5 @@ def _change(rows: Sequence[dict[str, Any]], name: str) -> str:
         return "-"
     first, last = ([row[f"{name}_{end}"] for row in found] for end in ("first", "last"))
     return (
-        f"{_mean(first):.3f} → {_mean(last):.3f} <small>{min(last):.3f} to {max(last):.3f}</small>"
+        f"{fmean(first):.3f} → {fmean(last):.3f} <small>{min(last):.3f} to {max(last):.3f}</small>"
     )
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from examples.tiny_math.compare import PageName, RunHistory, steps_to_reach
@@ -43,7 +44,7 @@ def credit_outcome(by_setting: Histories, summaries: Summaries) -> list[str]:
     present = list(by_setting)
     process_only = [name for name in present if name.startswith("PRM ")]
     last = {
-        name: _mean([run.smoothed("solutions_right")[-1] for run in by_setting[name]])
+        name: fmean([run.smoothed("solutions_right")[-1] for run in by_setting[name]])
         for name in present
     }
     best = max(last, key=lambda name: last[name])
@@ -55,7 +56,7 @@ def credit_outcome(by_setting: Histories, summaries: Summaries) -> list[str]:
         + f". Highest: {best}.",
     ]
     if "VR" in by_setting:
-        target = 0.95 * _mean([run.smoothed("accuracy")[-1] for run in by_setting["VR"]])
+        target = 0.95 * fmean([run.smoothed("accuracy")[-1] for run in by_setting["VR"]])
         reached = {name: steps_to_reach(by_setting[name], target) for name in present}
         of_vr = reached["VR"]
         shown = ", ".join(
@@ -101,7 +102,7 @@ def online_outcome(by_setting: Histories, summaries: Summaries) -> list[str]:
         f"their best, held-out F1 not more than {FORGOTTEN} down): {', '.join(kept) or 'no setting'}. {'; '.join(words)}."
     )
     last = {
-        name: _mean([row["solutions_right_last"] for row in summaries if row["setting"] == name])
+        name: fmean([row["solutions_right_last"] for row in summaries if row["setting"] == name])
         for name in by_setting
     }
     lines.append(
@@ -123,10 +124,10 @@ def prime_outcome(by_setting: Histories, summaries: Summaries) -> list[str]:
         for name in by_setting:
             values = [row[key] for row in summaries if row["setting"] == name]
             spread = f" ({min(values):.1%} to {max(values):.1%})" if len(values) > 1 else ""
-            shown.append(f"{name} {_mean(values):.1%}{spread}")
+            shown.append(f"{name} {fmean(values):.1%}{spread}")
         lines.append(f"<b>{what}</b>: {'; '.join(shown)}.")
     if "VR" in by_setting:
-        target = 0.95 * _mean([run.smoothed("accuracy")[-1] for run in by_setting["VR"]])
+        target = 0.95 * fmean([run.smoothed("accuracy")[-1] for run in by_setting["VR"]])
         reached = {name: steps_to_reach(runs, target) for name, runs in by_setting.items()}
         shown = [
             f"{name} {'not reached' if step is None else step}" for name, step in reached.items()
@@ -139,7 +140,7 @@ def prime_outcome(by_setting: Histories, summaries: Summaries) -> list[str]:
         rows = [row for row in summaries if row["setting"] == name and "pair_accuracy_last" in row]
         if rows:
             first, last = (
-                _mean([row[f"pair_accuracy_{end}"] for row in rows]) for end in ("first", "last")
+                fmean([row[f"pair_accuracy_{end}"] for row in rows]) for end in ("first", "last")
             )
             pairs.append(f"{name} {first:.1%} → {last:.1%}")
     if pairs:
@@ -150,10 +151,6 @@ def prime_outcome(by_setting: Histories, summaries: Summaries) -> list[str]:
         f"<b>Runs that collapsed</b>: {_said(list(by_setting), summaries, 'collapse_step')}"
     )
     return lines
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 QUESTIONS: dict[PageName, Question] = {

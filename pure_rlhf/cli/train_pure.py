@@ -87,13 +87,14 @@ def _restart(config: PureConfig, arguments: list[str], environment: dict[str, st
     done = int(environment.get(RESTARTS, "0"))
     if done >= config.train.max_restarts:
         return
-    latest = Path(config.ckpt.path) / "_actor" / "latest"
-    if not latest.is_file():
+    from pure_rlhf.validation.prm import checkpoint_tag
+
+    tag = checkpoint_tag(config)
+    if tag is None:
         print("There is no checkpoint to go on from.", file=sys.stderr)
         return
     print(
-        f"Restart {done + 1} of --train.max_restarts {config.train.max_restarts}, from checkpoint "
-        f"{latest.read_text(encoding='utf-8').strip()}.",
+        f"Restart {done + 1} of --train.max_restarts {config.train.max_restarts}, from checkpoint {tag}.",
         file=sys.stderr,
         flush=True,
     )

@@ -145,9 +145,8 @@ class LabelledSteps:
     """What a function said of the steps of a rollout."""
 
     labels_BS: Tensor  # 1 right, 0 wrong, NaN not known or no step
-    defects: list[
-        list[str | None]
-    ]  # of each step what is wrong, "wrong" without a name; None: right or not known
+    defects: list[list[str | None]]
+    """Of each step what is wrong, "wrong" without a name; None: right or not known."""
 
     def first_defects(self) -> list[str | None]:
         """Of each response what is wrong with its first wrong step; None: nothing that is known."""

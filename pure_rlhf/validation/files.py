@@ -21,7 +21,12 @@ from pure_rlhf.prm.scorer import VLLM_CONVENTIONS, load_convention
 from pure_rlhf.prm.step_labels import label_steps
 from pure_rlhf.types import Tokenizer
 from pure_rlhf.user_function import load_user_function
-from pure_rlhf.validation.prm import check_implicit_prm, check_labels, check_learning_prm
+from pure_rlhf.validation.prm import (
+    check_implicit_prm,
+    check_labels,
+    check_learning_prm,
+    checkpoint_tag,
+)
 
 
 @dataclass
@@ -203,7 +208,8 @@ def _check_output(c: PureConfig, run: RunDirectory) -> Iterator[str]:
         )
     if c.ckpt.load_enable and not (Path(c.ckpt.path) / "_actor").is_dir():
         yield f"--ckpt.load_enable: there is no checkpoint in {c.ckpt.path}; drop the flag to start afresh"
-    newest = _newest_checkpoint(Path(c.ckpt.path) / "_actor") if c.ckpt.load_enable else None
+    tag = checkpoint_tag(c) if c.ckpt.load_enable else None
+    newest = Path(c.ckpt.path) / "_actor" / tag if tag is not None else None
     if newest is not None:
         yield from find_resume_problems(c.ds.lora, newest)
     ranks = _ranks_of_checkpoint(newest) if newest else None
@@ -216,12 +222,6 @@ def _check_output(c: PureConfig, run: RunDirectory) -> Iterator[str]:
     parent = existing_parent(run.path)
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         yield f"--output_dir {c.output_dir}: {parent} cannot be written; choose another folder"
-
-
-def _newest_checkpoint(folder: Path) -> Path | None:
-    """Where the newest checkpoint is; None where that cannot be seen."""
-    latest = folder / "latest"
-    return folder / latest.read_text(encoding="utf-8").strip() if latest.is_file() else None
 
 
 def _ranks_of_checkpoint(checkpoint: Path) -> int | None:

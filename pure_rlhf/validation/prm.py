@@ -184,9 +184,7 @@ def check_learning_prm(c: PureConfig, convention: PrmConvention | None) -> Itera
             if getattr(c.prm, name) is not None:
                 source = getattr(c.prm, name)
                 at_least = c.training_gpus if name == "held_out_dataset" else 1
-                yield from _check_labelled_rows(
-                    f"--prm.{name} {source}", source, convention, at_least
-                )
+                yield from _check_labelled_rows(f"--prm.{name}", source, convention, at_least)
     if not c.ckpt.load_enable:
         return
     tag = checkpoint_tag(c)
@@ -205,17 +203,17 @@ def _check_labelled_rows(
 ) -> Iterator[str]:
     if convention.name != "pure":
         yield (
-            f"{flag}: its rows are laid out for PRMs of the convention pure, this one is of {convention.name}; drop "
-            f"{flag.split()[0]}"
+            f"{flag} {source}: its rows are laid out for PRMs of the convention pure, this one is of "
+            f"{convention.name}; drop {flag}"
         )
         return
     try:
         num_rows = len(parse_labelled_responses(load_rows(source, "train")))
     except ValueError as error:
-        yield f"{flag}: {error}; name a file with rows as in docs/prm.md"
+        yield f"{flag} {source}: {error}; name a file with rows as in docs/prm.md"
         return
     if num_rows < at_least:
-        yield f"{flag}: has {num_rows} rows for {at_least} PRM ranks; name a file with more rows"
+        yield f"{flag} {source}: has {num_rows} rows for {at_least} PRM ranks; name a file with more rows"
 
 
 def checkpoint_tag(c: PureConfig) -> str | None:

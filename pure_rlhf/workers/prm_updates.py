@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 class PrmUpdates:
-    """Args:
-    group: the PRM's workers; None: no PRM learns.
-    max_steps: of the run.
-    gpus: asked for the PRM's turn.
-    in_turns: the PRM's update is done before the policy's begins, as both need the memory of the same GPUs.
+    """What the trainer does with a PRM that learns; `metrics` holds what to log of the last update.
 
-    `metrics` holds what to log of the last update.
+    Args:
+        group: the PRM's workers; None: no PRM learns.
+        max_steps: of the run.
+        gpus: asked for the PRM's turn.
+        in_turns: the PRM's update is done before the policy's begins, as both need the memory of the same GPUs.
     """
 
     def __init__(

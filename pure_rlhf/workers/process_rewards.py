@@ -175,10 +175,11 @@ class LearnedRewards(ProcessRewards):
 
     def _learn_from(self, outcome_B: Tensor, truth_BS: Tensor | None) -> None:
         mask_BS = self.steps.mask_BS
-        labels_BS = {
-            "last_step": last_step_labels(outcome_B, mask_BS),
-            "step_labels": truth_BS,
-        }.get(self.config.prm_update)
+        labels_BS = None
+        if self.config.prm_update == "last_step":
+            labels_BS = last_step_labels(outcome_B, mask_BS)
+        elif self.config.prm_update == "step_labels":
+            labels_BS = truth_BS
         weight_B = (
             outcome_weights(outcome_B) if labels_BS is None else step_label_weights(labels_BS)
         )

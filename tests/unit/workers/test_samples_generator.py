@@ -43,9 +43,8 @@ def engines() -> list[RecordingEngine]:
     return [RecordingEngine(), RecordingEngine()]
 
 
-@pytest.fixture
-def generator(engines: list[RecordingEngine]) -> PureSamplesGenerator:
-    strategy = SimpleNamespace(args=upstream_args(PureConfig()))
+def make_generator(engines: list[RecordingEngine], config: PureConfig) -> PureSamplesGenerator:
+    strategy = SimpleNamespace(args=upstream_args(config))
     return PureSamplesGenerator(
         strategy,
         None,
@@ -57,6 +56,11 @@ def generator(engines: list[RecordingEngine]) -> PureSamplesGenerator:
         gpus=OwnGpus(),
         push=lambda: None,
     )
+
+
+@pytest.fixture
+def generator(engines: list[RecordingEngine]) -> PureSamplesGenerator:
+    return make_generator(engines, PureConfig())
 
 
 def prompts(count: int) -> list[PromptRecord]:
@@ -80,22 +84,11 @@ def test_one_small_request_per_prompt(
 
 
 def test_log_probabilities_at_one_leave_sampling_as_it_is(engines: list[RecordingEngine]) -> None:
-    strategy = SimpleNamespace(args=upstream_args(PureConfig(log_prob_temperature="one")))
-    generator = PureSamplesGenerator(
-        strategy,
-        None,
-        None,
-        None,
-        engines,
-        max_steps=2,
-        verifier=None,
-        gpus=OwnGpus(),
-        push=lambda: None,
-    )
+    generator = make_generator(engines, PureConfig(log_prob_temperature="one"))
     generator._dispatch_prompts_to_vllm(prompts(1), [])
     (call,) = (call for engine in engines for call in engine.calls)
     assert call[1]["temperature"] == 0.5
-    assert strategy.args.rollout.temperature == 1.0  # what policy and reference divide by
+    assert generator.args.rollout.temperature == 1.0  # what policy and reference divide by
 
 
 def test_an_answer_keeps_its_tokens_and_its_truncation(generator: PureSamplesGenerator) -> None:
