@@ -79,6 +79,10 @@ class LearningPrm:
         self.tokenizer: Any = load_tokenizer(
             model_name_or_path, trust_remote_code=self.config.trust_remote_code
         )
+        # transformers puts dropout of 0.1 before the head of a classifier: a roll back would learn something else
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
         self.rows: list[Any] = []
         self.model, self.optimizer, self.scheduler = self.strategy.prepare(
             (
