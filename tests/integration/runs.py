@@ -103,7 +103,10 @@ class Run:
         )
         if not address:
             return {}
-        headers = {"Authorization": f"Bearer {Path(address[2]).read_text()}"}
+        try:
+            headers = {"Authorization": f"Bearer {Path(address[2]).read_text()}"}
+        except FileNotFoundError:  # the run is at its end
+            return {}
         request = urllib.request.Request(address[1] + path, headers=headers)
         try:
             with urllib.request.urlopen(request, timeout=5) as reply:
