@@ -60,6 +60,8 @@ class Run:
         if self.process.poll() is None:
             self.process.terminate()
             self.process.wait(60)
+        if error[0] is not None:
+            print(f"The run so far:\n{self.text[-6000:]}")  # pytest shows it with the failure
         leftover = self.family()
         for process in leftover:  # started by this test; do not leave them to the next one
             process.kill()
