@@ -106,6 +106,19 @@ def collapse_index(accuracy: Sequence[float]) -> int | None:
     return found
 
 
+def lowest_after_a_fall(values: Sequence[float]) -> float:
+    """Where the largest fall from an earlier value ended.
+
+    Example: of `[0.3, 0.9, 0.65, 0.9, 0.8]` it is 0.65, of values that only rise the first.
+    """
+    highest, fall, lowest = values[0], 0.0, values[0]
+    for value in values:
+        highest = max(highest, value)
+        if highest - value > fall:
+            fall, lowest = highest - value, value
+    return lowest
+
+
 def exploitation_index(accuracy: Sequence[float], process_return: Sequence[float]) -> int | None:
     """Index of the highest accuracy where the return rose and accuracy fell 10 points after it; None otherwise."""
     peak = max(range(len(accuracy)), key=lambda index: accuracy[index])
@@ -160,6 +173,8 @@ def prm_quality(answers: Sequence[CheckedAnswer]) -> dict[str, float]:
 
     `prm_f1`, `prm_auc`, `wrong_step_reward`: on labelled steps, left out where they are not defined.
     `seen KIND`, `caught KIND`: numbers of first wrong steps of each kind, and of those that the PRM calls wrong.
+    `right steps`, `right steps called wrong`; `right ends`, `right ends called wrong`: the last steps of answers that
+    are right in every step.
     """
     labelled = [
         (reward, verdict)
@@ -183,6 +198,10 @@ def prm_quality(answers: Sequence[CheckedAnswer]) -> dict[str, float]:
         ]
         found[f"seen {kind}"] = float(len(of_kind))
         found[f"caught {kind}"] = float(sum(map(is_judged_wrong, of_kind)))
+    ends = [answer.rewards[-1] for answer in answers if answer.rewards and not answer.defect]
+    for name, chosen in (("right steps", rewards[labels].tolist()), ("right ends", ends)):
+        found[name] = float(len(chosen))
+        found[f"{name} called wrong"] = float(sum(map(is_judged_wrong, chosen)))
     return {key: value for key, value in found.items() if value is not None}
 
 
@@ -262,6 +281,7 @@ def run_summary(history: RunHistory) -> dict[str, Any]:
         "accuracy_peak_step": steps[peak],
         "accuracy_last": accuracy[-1],
         "solutions_right_best": max(right),
+        "solutions_right_lowest": lowest_after_a_fall(right),
         "solutions_right_last": right[-1],
         "exploitation_step": None if exploited is None else steps[exploited],
         "collapse_step": None if collapsed is None else steps[collapsed],

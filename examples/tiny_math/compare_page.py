@@ -99,6 +99,10 @@ def prm_section(by_setting: Histories, summaries: Sequence[dict[str, Any]]) -> s
             seen = total(runs, f"seen {kind}", last=LAST_STEPS)
             caught = total(runs, f"caught {kind}", last=LAST_STEPS)
             cells += f"<td>{f'{caught:.0f} of {seen:.0f}' if seen else '-'}</td>"
+        for name_of in ("right steps", "right ends"):
+            count = total(runs, name_of, last=LAST_STEPS)
+            called = total(runs, f"{name_of} called wrong", last=LAST_STEPS)
+            cells += f"<td>{f'{called / count:.1%}' if count else '-'}</td>"
         wrong, right = total(runs, "wrong verdicts"), total(runs, "right verdicts")
         pushed, drawn = total(runs, "pushed is first wrong"), total(runs, "random is first wrong")
         cells += f"<td>{f'{pushed / wrong:.0%} ({drawn / wrong:.0%})' if wrong else '-'}</td>"
@@ -106,9 +110,9 @@ def prm_section(by_setting: Histories, summaries: Sequence[dict[str, Any]]) -> s
         cells += f"<td>{f'{all_right / right:.1%}' if right else '-'}</td>"
         body += f"<tr><th>{html.escape(name)}</th>{cells}</tr>"
     head = "".join(f"<th>{html.escape(kind)}</th>" for kind in DEFECTS)
-    return f"""<section><h2>The PRM on what it meets</h2><div style="overflow-x:auto"><table><thead><tr><th></th><th>F1 on wrong steps, first to last steps</th><th>F1 on held-out rows</th>{head}<th>lowest reward at the first wrong step</th><th>right answers without a wrong step</th></tr></thead><tbody>{body}</tbody></table></div>
+    return f"""<section><h2>The PRM on what it meets</h2><div style="overflow-x:auto"><table><thead><tr><th></th><th>F1 on wrong steps, first to last steps</th><th>F1 on held-out rows</th>{head}<th>right steps called wrong</th><th>last steps of right solutions called wrong</th><th>lowest reward at the first wrong step</th><th>right answers without a wrong step</th></tr></thead><tbody>{body}</tbody></table></div>
 <p class=caption>By the checker, up to the first wrong step of an answer. Kinds: first wrong steps of all seeds in the last {LAST_STEPS} steps that the PRM
-calls wrong (reward not above 0), of those that there were. Last two columns, over the run: of answers with a wrong verdict, how often the
+calls wrong (reward not above 0), of those that there were; then the same of right steps. Last two columns, over the run: of answers with a wrong verdict, how often the
 lowest reward, which --prm_update outcome pushes, is that of the first wrong step (in brackets: of a step at random); and
 how many answers with a right verdict are right in every step, as --prm_update last_step takes for granted.</p></section>"""
 
@@ -122,6 +126,7 @@ def setting_table(by_setting: Histories, summaries: Sequence[dict[str, Any]]) ->
         ("accuracy_peak", "sampled, peak"),
         ("accuracy_last", "sampled, last"),
         ("solutions_right_best", "all steps right, best"),
+        ("solutions_right_lowest", "all steps right, after the largest fall"),
         ("solutions_right_last", "all steps right, last"),
     )
     body = ""

@@ -16,6 +16,7 @@ from examples.tiny_math.compare import (
     exploitation_index,
     finished_runs,
     label_quality,
+    lowest_after_a_fall,
     prm_quality,
     read_history,
     run_summary,
@@ -96,6 +97,12 @@ def test_a_collapse_lasts_to_the_end() -> None:
     assert collapse_index([]) is None
 
 
+def test_how_deep_a_run_falls() -> None:
+    assert lowest_after_a_fall([0.3, 0.9, 0.65, 0.9, 0.8]) == 0.65
+    assert lowest_after_a_fall([0.3, 0.9, 0.65, 0.9, 0.1]) == 0.1
+    assert lowest_after_a_fall([0.3, 0.5]) == 0.3
+
+
 def test_exploitation_needs_a_rising_return_and_a_falling_accuracy() -> None:
     assert exploitation_index([0.3, 0.8, 0.7, 0.6], [0.0, 0.2, 0.3, 0.4]) == 1
     assert exploitation_index([0.3, 0.8, 0.7, 0.6], [0.0, 0.2, 0.1, 0.1]) is None  # return fell too
@@ -129,6 +136,10 @@ def test_prm_quality_by_hand() -> None:
     assert found["prm_auc"] == pytest.approx((7 + 6) / 14)
     assert (found["seen wrong operation"], found["caught wrong operation"]) == (1, 1)
     assert (found["seen omission"], found["caught omission"], found["seen guess"]) == (1, 0, 0)
+    assert (found["right steps"], found["right steps called wrong"]) == (7, 1)
+    assert (found["right ends"], found["right ends called wrong"]) == (1, 0)
+    suspicious = prm_quality(checked(answer(RIGHT, [0.9, 0.9, 0.9, -0.1])))
+    assert suspicious["right ends called wrong"] == 1
     assert prm_quality(checked(answer(RIGHT))) == {}, "mode VR"
     assert "prm_f1" not in prm_quality(checked(answer(RIGHT, [0.9] * 4)))
 
