@@ -135,10 +135,7 @@ def _read_own(fields: Mapping[str, object], where: str) -> Problem:
             tests=at_least_one(stdin_tests(inputs, outputs, where), where),
             special_checker=special,
         )
-    calls = [
-        call_test(one, two, f"{where}, test {n}")
-        for n, (one, two) in enumerate(zip(inputs, outputs, strict=True))
-    ]
+    calls = _call_tests(inputs, outputs, where)
     wrapped = fields.get("wrapped", False) is True
     name = function_name(fields.get("function"), f"{where}, function")
     return Problem(
@@ -161,10 +158,7 @@ def _read_lists(fields: Mapping[str, object], where: str) -> Problem:
             tests=at_least_one(stdin_tests(inputs, outputs, where), where),
             special_checker=special,
         )
-    tests = [
-        call_test(one, two, f"{where}, test {n}")
-        for n, (one, two) in enumerate(zip(inputs, outputs, strict=True))
-    ]
+    tests = _call_tests(inputs, outputs, where)
     # One value in a list, everywhere: a way of writing. Where one expected list is longer, lists are the values.
     wrapped = all(isinstance(output, list) and len(output) == 1 for output in outputs)
     return Problem(
@@ -188,6 +182,15 @@ def stdin_tests(
                 f"{place}: the expected output is empty, so a program that does nothing would pass; drop the test"
             )
     return tuple(tests)
+
+
+def _call_tests(
+    inputs: Sequence[object], outputs: Sequence[object], where: str
+) -> tuple[Case, ...]:
+    return tuple(
+        call_test(one, two, f"{where}, test {number}")
+        for number, (one, two) in enumerate(zip(inputs, outputs, strict=True))
+    )
 
 
 def call_test(arguments: object, value: object, where: str) -> Case:

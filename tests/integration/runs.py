@@ -107,12 +107,11 @@ class Run:
             return {}
         try:
             headers = {"Authorization": f"Bearer {Path(address[2]).read_text()}"}
-        except FileNotFoundError:  # the run is at its end
-            return {}
-        request = urllib.request.Request(address[1] + path, headers=headers)
-        try:
+            request = urllib.request.Request(address[1] + path, headers=headers)
             with urllib.request.urlopen(request, timeout=5) as reply:
                 return json.load(reply)
+        except FileNotFoundError:  # the token goes with the run
+            return {}
         except (urllib.error.URLError, TimeoutError, ConnectionError, json.JSONDecodeError):
             return {}
 
