@@ -46,7 +46,7 @@ from prm_training.model_card import CALIBRATION_FILE, model_card
 from prm_training.prepare import PreparedData, prepare
 from prm_training.settings import PrmTrainingSettings, training_arguments
 from prm_training.trainer import PrmTrainer, RowOrder, last_complete_checkpoint
-from pure_rlhf.cpu_host import leave_out_shared_memory_collective
+from pure_rlhf.cpu_host import prepare_deepspeed
 from pure_rlhf.prm.quality import step_metrics
 
 EVALUATION_FILE = "prm_evaluation.json"
@@ -66,7 +66,7 @@ def train_prm(settings: PrmTrainingSettings) -> dict[str, Any]:
         settings, measures=data.held_out is not None, head_only=plans is not None
     )
     if arguments.deepspeed:
-        leave_out_shared_memory_collective()
+        prepare_deepspeed()
     set_seed(settings.seed)
     model = load_prm(settings)
     trainer, measure = _build_trainer(settings, data, plans, model, arguments)

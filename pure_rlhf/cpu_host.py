@@ -9,6 +9,7 @@ worker before it loads. vLLM's CPU settings live here too.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.machinery
 import importlib.metadata
@@ -69,11 +70,25 @@ def attention_implementation(asked: str) -> str:
     return "flash_attention_2" if not is_cpu_host() and flash_attn_loads() else "sdpa"
 
 
-def leave_out_shared_memory_collective() -> None:
-    """DeepSpeed on a CPU would compile a collective for inference, which nothing here calls; no effect elsewhere."""
+def prepare_deepspeed() -> None:
+    """What DeepSpeed 0.19.6 needs before it makes or loads a model on a CPU host.
+
+    It would compile a collective for inference, which nothing here calls. And where ZeRO-3 gathers several parameters
+    at once it waits for the last gather only. On a CUDA stream that is enough; gloo may end an earlier one after its
+    weight has been read, or loaded from a file (DeepSpeed's pull request 8539, in no release that OpenRLHF allows). So
+    each is waited for.
+    """
     import deepspeed.ops
 
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    if is_cpu_host():
+        from deepspeed.runtime.zero.partition_parameters import Init
+
+        @functools.wraps(Init._allgather_params_coalesced)
+        def gather_one_by_one(self, param_list, hierarchy=0, quantize=False):
+            return self._allgather_params_sequential(param_list, hierarchy)
+
+        Init._allgather_params_coalesced = gather_one_by_one
 
 
 def environment() -> dict[str, str]:

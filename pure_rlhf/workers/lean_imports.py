@@ -67,7 +67,7 @@ def leave_out_compiled_extensions() -> None:
     """
     from openrlhf.utils.deepspeed.deepspeed import DeepspeedStrategy
 
-    cpu_host.leave_out_shared_memory_collective()
+    cpu_host.prepare_deepspeed()
     original = DeepspeedStrategy.get_ds_train_config
 
     def with_pytorchs_adam(self: Any, *args: Any, **options: Any) -> dict[str, Any]:

@@ -311,6 +311,47 @@ def test_deepspeed_compiles_nothing(monkeypatch: pytest.MonkeyPatch, offload: bo
     assert "optimizer" not in strategy.get_ds_train_config()
 
 
+def test_on_a_cpu_host_zero_3_waits_for_every_gather(monkeypatch: pytest.MonkeyPatch) -> None:
+    """gloo ends gathers in any order. DeepSpeed's own waits for the last one; when it no longer does, ours may go."""
+    import torch
+    from deepspeed.runtime.zero import partition_parameters
+
+    deepspeeds = inspect.unwrap(partition_parameters.Init._allgather_params_coalesced)
+
+    def gather(output: Any, part: Any, group: Any, async_op: bool) -> Any:
+        def wait() -> None:
+            output.copy_(part.repeat(2))
+
+        return SimpleNamespace(wait=wait) if async_op else wait()
+
+    def gathered(method: Any) -> list[float]:
+        params = [
+            SimpleNamespace(ds_tensor=torch.ones(2), ds_numel=4, ds_shape=(4,)) for _ in range(2)
+        ]
+        for param in params:
+            param.ds_tensor.ds_numel = 2
+        init = SimpleNamespace(
+            local_device="cpu",
+            use_all_gather_into_tensor=True,
+            _partition_world_size=lambda param: 2,
+            _partition_rank=lambda param: 0,
+            get_partition_dp_group=lambda param: None,
+        )
+        init._allgather_params_sequential = partial(
+            partition_parameters.Init._allgather_params_sequential, init
+        )
+        method(init, params)
+        return [float(param.data.sum()) for param in params]
+
+    monkeypatch.setattr(partition_parameters.dist, "all_gather_into_tensor", gather)
+    monkeypatch.setattr(torch, "empty", torch.zeros)
+    assert gathered(deepspeeds) == [0, 4]
+    monkeypatch.setattr(partition_parameters.Init, "_allgather_params_coalesced", deepspeeds)
+    monkeypatch.setenv("PURE_HOST", "cpu")
+    cpu_host.prepare_deepspeed()
+    assert gathered(partition_parameters.Init._allgather_params_coalesced) == [4, 4]
+
+
 def test_the_references_forward_goes_through_the_method_that_we_override() -> None:
     """An implicit PRM gets the reference's log-probabilities there; upstream keeps only a clamped KL."""
     from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
