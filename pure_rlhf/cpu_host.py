@@ -16,10 +16,15 @@ import importlib.metadata
 import os
 import sys
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 RAY_SETUP_HOOK = "pure_rlhf.cpu_host.install"
+CORES = (
+    "PURE_CORES"  # of a CPU host, for those who work alone; 0 where the user has chosen the threads
+)
 
 
 def is_cpu_host() -> bool:
@@ -95,9 +100,9 @@ def environment() -> dict[str, str]:
     """Environment of a run's processes, which tells them the kind of host; what the user has set wins on a CPU host.
 
     A process that loads a model must not ask CUDA for it before OpenRLHF has chosen its GPU. On a CPU host one OpenMP
-    thread a process: the processes of a run share few cores, and a pool each makes them wait
-    for one another. `VLLM_*` and `TORCH_COMPILE_DISABLE` are what vLLM's CPU backend needs to start quickly
-    and to leave memory to the others.
+    thread a process: the processes of a run share few cores, and a pool each makes them wait for one another. Where one
+    works alone it gets more (`all_cores`), and threads that have nothing to do sleep at once. `VLLM_*` and
+    `TORCH_COMPILE_DISABLE` are what vLLM's CPU backend needs to start quickly and to leave memory to the others.
     """
     if not is_cpu_host():
         # FlashInfer's sampler, which vLLM takes for unprocessed log-probabilities, is compiled by nvcc at its first use
@@ -108,6 +113,8 @@ def environment() -> dict[str, str]:
     defaults = {
         "PURE_HOST": "cpu",
         "OMP_NUM_THREADS": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
+        CORES: "0" if "OMP_NUM_THREADS" in os.environ else str(len(os.sched_getaffinity(0))),
         "TORCH_COMPILE_DISABLE": "1",
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
@@ -120,6 +127,19 @@ def environment() -> dict[str, str]:
     if openmp.exists():
         defaults["LD_PRELOAD"] = str(openmp)
     return {key: os.environ.get(key, value) for key, value in defaults.items()}
+
+
+@contextmanager
+def all_cores(processes: int) -> Iterator[None]:
+    """As many OpenMP threads as fall to one of `processes` that work at once; no effect on a GPU host."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(before, int(os.environ.get(CORES, "0")) // processes))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _CpuDevice(str):

@@ -18,6 +18,9 @@ from pure_rlhf.types import PrmInputs
 
 T = TypeVar("T")
 
+MOST_PADDING = 1.2  # tokens that are read, over tokens that there are
+ENOUGH_TOKENS = 2048  # of a forward, to keep a device busy
+
 
 def plan_batches(lengths: Sequence[int], *, max_tokens: int, num_ranks: int = 1) -> list[list[int]]:
     """Returns the row indices of each batch; every row is in exactly one batch.
@@ -47,11 +50,16 @@ def plan_batches(lengths: Sequence[int], *, max_tokens: int, num_ranks: int = 1)
             f"there are only {len(lengths)} rows; raise max_tokens, or use a number of rows that "
             f"is a multiple of {num_ranks}"
         )
-    budget = _smallest_budget(longest_first, lengths, max_tokens, num_batches)
-    batches = _fill_batches(longest_first, lengths, budget)
-    while len(batches) < num_batches:
-        _split_most_expensive(batches, lengths)
-    return _deal_to_ranks(batches, lengths, num_ranks)
+    while True:
+        budget = _smallest_budget(longest_first, lengths, max_tokens, num_batches)
+        batches = _fill_batches(longest_first, lengths, budget)
+        while len(batches) < num_batches:
+            _split_most_expensive(batches, lengths)
+        cost = sum(_cost(batch, lengths) for batch in batches)
+        is_full = cost <= MOST_PADDING * sum(lengths) or cost < 2 * ENOUGH_TOKENS * num_batches
+        if is_full or 2 * num_batches > len(lengths):
+            return _deal_to_ranks(batches, lengths, num_ranks)
+        num_batches *= 2
 
 
 @dataclass(frozen=True)

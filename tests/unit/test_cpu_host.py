@@ -40,6 +40,36 @@ def test_values_of_the_user_win(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cpu_host.environment()["VLLM_CPU_KVCACHE_SPACE"] == "1"
 
 
+@pytest.mark.parametrize(
+    ("cores", "processes", "expected"), [("8", 1, 8), ("8", 3, 2), ("2", 4, 1), ("0", 1, 1)]
+)
+def test_who_works_alone_gets_all_cores(
+    monkeypatch: pytest.MonkeyPatch, cores: str, processes: int, expected: int
+) -> None:
+    monkeypatch.setenv(cpu_host.CORES, cores)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with cpu_host.all_cores(processes):
+            assert torch.get_num_threads() == expected
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_threads_that_the_user_chose_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_NUM_THREADS", cpu_host.CORES):
+        monkeypatch.delenv(name, raising=False)
+    chosen_by_us = cpu_host.environment()
+    assert int(chosen_by_us[cpu_host.CORES]) >= 1
+    for name, value in chosen_by_us.items():  # what the workers of this process see
+        monkeypatch.setenv(name, value)
+    assert cpu_host.environment()[cpu_host.CORES] == chosen_by_us[cpu_host.CORES]
+    monkeypatch.delenv(cpu_host.CORES)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert cpu_host.environment()[cpu_host.CORES] == "0"
+
+
 def test_a_gpu_host_compiles_no_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PURE_HOST", "gpu")
     assert cpu_host.environment() == {"PURE_HOST": "gpu", "VLLM_USE_FLASHINFER_SAMPLER": "0"}

@@ -59,6 +59,16 @@ def test_similar_lengths_share_a_batch() -> None:
     assert sorted(map(sorted, plan_batches([9, 80, 10, 81], max_tokens=162))) == [[0, 2], [1, 3]]
 
 
+def test_a_few_long_rows_do_not_make_the_others_long() -> None:
+    """64 rows, two of them twenty times as long as the rest: one batch would be nine tenths padding."""
+    lengths = [4000, 4000] + [200] * 62
+    batches = plan_batches(lengths, max_tokens=300_000)
+    assert sum(cost(batch, lengths) for batch in batches) < 1.2 * sum(lengths)
+    assert 2 <= len(batches) <= 4
+    # small batches are not worth a call each, whatever their padding
+    assert len(plan_batches([40, 40] + [2] * 62, max_tokens=300_000)) == 1
+
+
 def test_too_few_rows_are_refused() -> None:
     with pytest.raises(ValueError, match=r"4 ranks need 4 batches.*only 3 rows"):
         plan_batches([5, 5, 5], max_tokens=100, num_ranks=4)
