@@ -17,7 +17,7 @@ Reading order is the path of the data:
       grading                   final answer -> {0, 1} and the rule that accepted it, in processes of its own
     3 algorithm.credit_assignment                         step rewards -> min-form credit (the paper's contribution)
     4 algorithm.baselines, algorithm.advantages           group baseline, KL, returns, separator mask, normalisation
-      workers.experience_maker  runs 1 to 4 on the driver
+      workers.experience_maker  runs 1 to 4 on the driver (workers.rollout_parts: 1 and 2 while 0 goes on)
     5 workers.policy_worker     PPO update (OpenRLHF's); workers.lora: of an adapter on a frozen base
       workers.learning_prm      the PRM's, where it learns too (algorithm.prm_losses; checked by validation.prm)
     6 workers.weight_sources, workers.weight_sync, workers.transports, workers.engine_worker

@@ -138,6 +138,9 @@ class RolloutConfig:
     """Responses to each prompt: the group of the leave-one-out baseline."""
     micro_batch_size: Annotated[int, Bounds(low=1, remedy="it counts responses")] = 4
     """Answers in one forward of policy and reference."""
+    score_parts: Annotated[int | None, Bounds(low=1, remedy="1 scores all at the end")] = None
+    """Policy, reference and PRM read a rollout in at most so many parts, each as soon as it is written. None: 32 where
+    models and engines have GPUs of their own and work in step, else 1, all after the last response."""
     max_new_tokens: Annotated[int, Bounds(low=1, remedy="responses need tokens")] = 2048
     temperature: Annotated[
         float, Bounds(above=0, remedy="sampling divides by it; use for example 0.5")
@@ -425,6 +428,21 @@ class PureConfig(AdvantageSettings):
         return self.actor.num_nodes * self.actor.num_gpus_per_node
 
     @property
+    def can_score_early(self) -> bool:
+        """Whether the models may read the first responses while the engines write the last."""
+        return not (self.shares_gpus or self.train.async_steps)
+
+    def score_parts(self, *, on_gpus: bool) -> int:
+        """Parts at most in which a rollout is scored; on a CPU models and engines would share the cores."""
+        return self.rollout.score_parts or (32 if on_gpus and self.can_score_early else 1)
+
+    @property
+    def processes_in_update(self) -> int:
+        """Those that work while the policy is updated, its own among them, where nobody waits for a GPU."""
+        engines = self.rollout_gpus if self.train.async_steps else 0
+        return self.training_gpus * (1 + self.learns_prm) + engines
+
+    @property
     def prm_gpus(self) -> int:
         """GPUs that the PRM has to itself."""
         has_its_own = self.uses_prm and self.reward.backend == "vllm"
@@ -446,7 +464,7 @@ class PureConfig(AdvantageSettings):
         trained += ["PRM"] * (self.uses_prm and not self.prm_gpus)
         engines = f"{self.vllm.num_engines} rollout engine{'s' * (self.vllm.num_engines > 1)}"
         if self.shares_gpus:
-            who = f"{' + '.join(trained)} and {engines} take turns on all of them"
+            who = f"{' + '.join(trained)} and {engines} take turns on all of them, scoring after the last response"
         else:
             who = f"{' + '.join(trained)} on {self.training_gpus}, {engines} on {self.rollout_gpus}"
         own = f", PRM on {self.prm_gpus} of its own" if self.prm_gpus else ""

@@ -46,6 +46,11 @@ class CurriculumSettings:
         """Whether any group may be dropped."""
         return self.method != "off" or self.drop_truncated or not self.keep_unlabelled
 
+    @property
+    def decides_alone(self) -> bool:
+        """Whether a group is chosen without a look at the others."""
+        return self.method != "interquartile"
+
 
 def find_curriculum_problems(settings: CurriculumSettings) -> Iterator[str]:
     """One sentence for each setting that is at odds with another one (the bounds are checked with all others)."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from pure_rlhf.types import StepSpans, TokenDecoder
 
@@ -106,6 +107,22 @@ def split_steps(
         mask_BS=mask_BS,
         content_tokens_BS=content_tokens_BS.masked_fill(~mask_BS, 0),
         truncated_B=truncated_B,
+    )
+
+
+def join_steps(parts: Sequence[StepSpans]) -> StepSpans:
+    """The steps of several batches as those of one, whose rows are padded on the right."""
+    width = max(part.mask_BS.shape[1] for part in parts)
+
+    def joined(name: str) -> Tensor:
+        values = [getattr(part, name) for part in parts]
+        return torch.cat([pad(value, (0, width - value.shape[1])) for value in values])
+
+    return StepSpans(
+        end_BS=joined("end_BS"),
+        mask_BS=joined("mask_BS"),
+        content_tokens_BS=joined("content_tokens_BS"),
+        truncated_B=torch.cat([part.truncated_B for part in parts]),
     )
 
 

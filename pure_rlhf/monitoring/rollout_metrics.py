@@ -106,8 +106,8 @@ def timing_per_kilotoken(metrics: Mapping[str, float]) -> dict[str, float]:
     kilotokens = metrics["rollout/num_answers"] * metrics["rollout/response_length"] / 1000
     phases = ("timing/generation", "timing/log_probs", "timing/policy_update")
     seconds = {phase: metrics[phase] for phase in phases if phase in metrics}
-    if "timing/generation" in seconds:  # all of it, also what went on during an update
-        seconds["timing/generation"] += metrics.get("timing/generation_hidden", 0.0)
+    for phase in seconds:  # all of it, also what went on beside something else
+        seconds[phase] += metrics.get(f"{phase}_hidden", 0.0)
     return {
         f"{phase}_per_kilotoken": spent / kilotokens
         for phase, spent in seconds.items()

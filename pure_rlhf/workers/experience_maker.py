@@ -20,9 +20,11 @@ from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
 from torch import Tensor
 
+from pure_rlhf import cpu_host
 from pure_rlhf.algorithm.advantages import compute_advantages
 from pure_rlhf.algorithm.implicit_reward import rewards_of_steps
 from pure_rlhf.algorithm.settings import AdvantageSettings
+from pure_rlhf.algorithm.step_segmentation import join_steps
 from pure_rlhf.grading.pool import VerifierPool, verdict_code
 from pure_rlhf.monitoring.records import RolloutRecord
 from pure_rlhf.monitoring.rollout_metrics import rollout_metrics
@@ -31,11 +33,21 @@ from pure_rlhf.monitoring.step_truth import step_truth_metrics
 from pure_rlhf.prm.step_labels import LabelledSteps
 from pure_rlhf.types import Advantages, StepSpans
 from pure_rlhf.workers.gpu_turns import OwnGpus
-from pure_rlhf.workers.process_rewards import ProcessRewards, in_rollout_order
+from pure_rlhf.workers.process_rewards import Answered, ProcessRewards, in_rollout_order
+from pure_rlhf.workers.rollout_parts import (
+    PartScorer,
+    PartsInTheMaking,
+    RolloutPart,
+    groups_in_part,
+    micro_batches_by_length,
+    rows_of_all_ranks,
+)
 from pure_rlhf.workers.samples_generator import answer_texts
 
 if TYPE_CHECKING:
     from openrlhf.trainer.ray.launcher import RayActorGroup
+
+    from pure_rlhf.config import PureConfig
 
 
 class PureExperienceMaker(RemoteExperienceMaker):
@@ -76,32 +88,108 @@ class PureExperienceMaker(RemoteExperienceMaker):
         self.verifier = verifier
         self.split = split
         self.process_rewards = make_rewards(self)
-        self.reference_results: list[ray.ObjectRef] = []
+        config: PureConfig = self.args.pure
+        self.most_parts = config.score_parts(on_gpus=not cpu_host.is_cpu_host())
+        self.part_rows = group_size * groups_in_part(
+            num_groups=config.rollout.batch_size,
+            group_size=group_size,
+            unit_rows=rows_of_all_ranks(config),
+            most_parts=self.most_parts,
+        )
+        self._parts: dict[int, RolloutPart] = {}  # of the rollout that is being written
+        self._scorer = PartScorer(self._score)
+        self._grading = ThreadPoolExecutor(max_workers=1, thread_name_prefix="grade")
+        self._reference_results: list[ray.ObjectRef] = []
+        self._reference: list[Answered] = []
+        self._times: list[tuple[str, float, float]] = []
+        self.scores_early = False
         self.label_steps = label_steps
         self.fit_prm = fit_prm
         self.gpus = gpus
         self.metrics: dict[str, float] = {}
         self.rollout_records: list[RolloutRecord] = []
 
+    def begin_rollout(self) -> PartsInTheMaking:
+        """Takes the groups of the next rollout as they are written, and has them scored meanwhile."""
+        self.scores_early = True
+        self._scorer.wait()  # for what was begun of a rollout that could not be filled
+        self._parts.clear()
+        self._reference.clear()
+        self._times.clear()
+        self.process_rewards.forget()
+        num_groups = self.args.rollout.batch_size
+        return PartsInTheMaking(num_groups, self.part_rows // self.group_size, self._begin)
+
+    def _begin(self, first: int, samples: list[Experience]) -> None:
+        """Have a part of the rollout graded and scored."""
+        batch = Experience.concat_experiences(samples, self.tokenizer.pad_token_id)
+        texts = answer_texts(batch, self.tokenizer)
+        micro_batches = self.split_rollout_samples(samples)
+        for micro_batch in micro_batches:
+            micro_batch.index = [first + row for row in micro_batch.index]
+        self._parts[first] = part = RolloutPart(
+            first=first,
+            samples=samples,
+            batch=batch,
+            texts=texts,
+            steps=self.split(batch.sequences, batch.action_mask),  # 1 where each step ends
+            micro_batches=micro_batches,
+            verdict_codes=self._grading.submit(self._grade, batch, texts),  # 2b final answers
+        )
+        self._scorer.put(part)
+
+    def split_rollout_samples(self, rollout_samples: list[Experience]) -> list[Experience]:
+        """Upstream's, with micro-batches of responses that are alike in length, so that less of them is padding."""
+        config: PureConfig = self.args.pure
+        if config.train.dynamic_batch_enable:
+            return super().split_rollout_samples(rollout_samples)
+        plan = micro_batches_by_length(
+            [int(sample.total_length) for sample in rollout_samples],
+            micro_batch_size=config.rollout.micro_batch_size,
+            num_ranks=config.training_gpus,
+        )
+        for row, sample in enumerate(rollout_samples):
+            sample.index = [row]
+        return [
+            Experience.concat_experiences(
+                [rollout_samples[row] for row in rows], self.tokenizer.pad_token_id
+            )
+            for rows in plan
+        ]
+
+    @torch.no_grad()
+    def _score(self, parts: list[RolloutPart]) -> None:
+        """In a thread of its own, under generation: what the models say of some parts."""
+        # 2 process rewards, on the PRM workers; with the PRM on the policy's GPUs they are done here
+        with self._spent("timing/score_prm"):
+            self.process_rewards.start(parts)
+        micro_batches = [micro_batch for part in parts for micro_batch in part.micro_batches]
+        with self._spent("timing/log_probs"):
+            self.make_experience(micro_batches)  # log-probs, KL
+        self._reference.append((micro_batches, self._reference_results))
+
     @torch.no_grad()
     def make_experience_batch(self, rollout_samples: list[Experience]) -> list[Experience]:
         self.metrics = {}
+        generation_ended = time.perf_counter()
         self.gpus.take("score")
+        for first in range(0, len(rollout_samples), self.part_rows):
+            if first not in self._parts:
+                self._begin(first, rollout_samples[first : first + self.part_rows])
+        parts = [self._parts.pop(first) for first in sorted(self._parts)]
+        scored = [sample for part in parts for sample in part.samples]
+        assert all(one is other for one, other in zip(scored, rollout_samples, strict=True))
         batch = Experience.concat_experiences(rollout_samples, self.tokenizer.pad_token_id)
-        steps = self.split(batch.sequences, batch.action_mask)  # 1 where each step ends
-        texts = answer_texts(batch, self.tokenizer)
-        micro_batches = self.split_rollout_samples(rollout_samples)
-        with ThreadPoolExecutor(max_workers=1) as executor:
-            grading = executor.submit(self._grade, batch, texts)  # 2b final answers
-            # 2 process rewards, on the PRM workers; with the PRM on the policy's GPUs they are done here
-            with self._timed("timing/score_prm"):
-                self.process_rewards.start(batch, steps, micro_batches)
-            with self._timed("timing/log_probs"):
-                experiences = self.make_experience(micro_batches)  # log-probs, KL
-            with self._timed("timing/score_prm"):
-                spans, rewards_BS = self.process_rewards.finish(self.reference_results)
-            with self._timed("timing/verify"):
-                verdict_code_B = grading.result()
+        steps = join_steps([part.steps for part in parts])
+        texts = [text for part in parts for text in part.texts]
+        self._scorer.wait()
+        self._take_times(generation_ended)
+        experiences = [micro_batch for part in parts for micro_batch in part.micro_batches]
+        reference, self._reference = self._reference, []
+        with self._timed("timing/score_prm"):
+            spans, rewards_BS = self.process_rewards.finish(batch, steps, reference)
+        with self._timed("timing/verify"):
+            verdict_code_B = torch.cat([part.verdict_codes.result() for part in parts])
         verifiable_reward_B = (verdict_code_B > 0).float()
         verifiable_reward_B[verdict_code_B.isnan()] = math.nan
         truth = self.label_steps(batch, steps) if self.label_steps is not None else None
@@ -109,8 +197,8 @@ class PureExperienceMaker(RemoteExperienceMaker):
             self.metrics |= self.process_rewards.learn(verifiable_reward_B, truth)
             if self.fit_prm is not None:
                 self.fit_prm()
-                self.process_rewards.start(batch, steps, micro_batches)
-                spans, rewards_BS = self.process_rewards.finish(self.reference_results)
+                self.process_rewards.start(parts)
+                spans, rewards_BS = self.process_rewards.finish(batch, steps, reference)
         with self._timed("timing/advantages"):
             advantages = compute_advantages(  # 3 credit and 4 advantages
                 dataclasses.replace(self.settings, process_reward_coef=self.process_reward_coef),
@@ -154,7 +242,7 @@ class PureExperienceMaker(RemoteExperienceMaker):
         them as they are."""
         references = super()._dispatch_forward(group, sync_condition, **kwargs)
         if group is self.initial_model_group:
-            self.reference_results = references
+            self._reference_results = references
         return references
 
     def _record(
@@ -207,11 +295,30 @@ class PureExperienceMaker(RemoteExperienceMaker):
         )
 
     @contextmanager
+    def _spent(self, key: str) -> Iterator[None]:
+        """Keep when this began and ended, for `_take_times`."""
+        start = time.perf_counter()
+        yield
+        self._times.append((key, start, time.perf_counter()))
+
+    def _take_times(self, generation_ended: float) -> None:
+        """What the step waited for, and what was done while the engines wrote."""
+        times, self._times = self._times, []
+        for key, start, end in times:
+            hidden = min(max(generation_ended - start, 0.0), end - start)
+            self._add(key, end - start - hidden)
+            if self.scores_early:
+                self._add(f"{key}_hidden", hidden)
+
+    @contextmanager
     def _timed(self, key: str) -> Iterator[None]:
         """Add the time that this takes to a metric."""
         start = time.perf_counter()
         yield
-        self.metrics[key] = self.metrics.get(key, 0.0) + time.perf_counter() - start
+        self._add(key, time.perf_counter() - start)
+
+    def _add(self, key: str, seconds: float) -> None:
+        self.metrics[key] = self.metrics.get(key, 0.0) + seconds
 
 
 def _gather(experiences: list[Experience], field: str, shape: torch.Size) -> Tensor:

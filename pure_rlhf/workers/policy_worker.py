@@ -5,22 +5,62 @@ The loss, the optimiser step, packing, dynamic batches, checkpoints and resume a
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 import torch
 from openrlhf.trainer.ray import ppo_actor
 from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
+from torch.utils.data import DataLoader, Sampler
 from transformers import set_seed
 
+from pure_rlhf import cpu_host
 from pure_rlhf.workers.transports import Broadcast, SameDevice, open_group
 from pure_rlhf.workers.upstream import replaced, undecorated
 from pure_rlhf.workers.weight_sync import push_weights
 
+if TYPE_CHECKING:
+    from pure_rlhf.config import PureConfig
+
+
+class SimilarLengths(Sampler[int]):
+    """Rows in a random order in which those of one optimiser step are sorted, so that less of a micro-batch is padding.
+
+    Upstream weighs what it averages by the whole step's tokens or responses, so the gradient is the same.
+
+    Args:
+        lengths: of the rows. step_rows: of an optimiser step of this rank.
+    """
+
+    def __init__(self, lengths: Sequence[int], step_rows: int) -> None:
+        self.lengths = lengths
+        self.step_rows = step_rows
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        order = torch.randperm(len(self.lengths)).tolist()
+        for start in range(0, len(order), self.step_rows):
+            step = order[start : start + self.step_rows]
+            yield from sorted(step, key=lambda row: -self.lengths[row])
+
 
 class PolicyTrainer(ppo_actor.ActorPPOTrainer):
-    """Upstream's PPO trainer of one rank; only the transport of the weights differs."""
+    """Upstream's PPO trainer of one rank, with other micro-batches of a step and another transport of the weights."""
+
+    def ppo_train(self, kl_ctl: float) -> dict[str, float]:
+        with replaced(ppo_actor, "DataLoader", self._loader):
+            return super().ppo_train(kl_ctl)
+
+    def _loader(self, buffer: Any, *, shuffle: bool, **settings: Any) -> DataLoader:
+        if not shuffle:  # a dynamic batch has been planned
+            return DataLoader(buffer, shuffle=False, **settings)
+        lengths = [int(item.total_length) for item in buffer.items]
+        step_rows = settings["batch_size"] * self.strategy.accumulated_gradient
+        return DataLoader(buffer, sampler=SimilarLengths(lengths, step_rows), **settings)
 
     def _init_vllm_sync_group(self, backend: str) -> None:
         """Called on rank 0 under --placement split."""
@@ -63,7 +103,9 @@ class PolicyWorker(undecorated(ppo_actor.PolicyModelActor)):
         # Upstream draws the order of the micro-batches from a state that two runs of one seed do not share. The number
         # of optimiser steps is in the checkpoint, so a resumed run draws the same.
         set_seed(self.strategy.seed + self.actor_scheduler.last_epoch)
-        return super().fit(kl_ctl)
+        config: PureConfig = self.strategy.args.pure
+        with cpu_host.all_cores(config.processes_in_update):
+            return super().fit(kl_ctl)
 
     def broadcast_to_vllm(self) -> dict[str, float]:
         """Push the weights to all engines; returns the transfer's metrics (rank 0)."""

@@ -5,13 +5,14 @@ Two makers of process rewards, so that `experience_maker.py` does not know what 
     LearnedRewards    a PRM scores steps (PURE)
     ImplicitRewards   log-ratios of a language model to the reference (PRIME)
 
-A step of either: `start` sends the rollout to the PRM's workers, `finish` waits for the rewards and the spans that they
-are paid for, `learn` sends the same responses with their outcomes, for the workers' next `fit`. `measure` asks the PRM
-of other rows.
+A step of either: `start` sends parts of the rollout to the PRM's workers, `finish` waits for the rewards of all and the
+spans that they are paid for, `learn` sends the same responses with their outcomes, for the workers' next `fit`.
+`measure` asks the PRM of other rows.
 """
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,11 @@ if TYPE_CHECKING:
 
     from pure_rlhf.config import PureConfig
     from pure_rlhf.workers.prm_reader import PrmReader
+    from pure_rlhf.workers.rollout_parts import RolloutPart
+
+
+Answered = tuple[Sequence["Experience"], list[ray.ObjectRef]]
+"""Micro-batches, and what a group of workers gave for them."""
 
 
 def in_rollout_order(
@@ -64,23 +70,24 @@ class ProcessRewards(ABC):
         self.config: PureConfig = maker.args.pure
         self.group_size = self.config.rollout.n_samples_per_prompt
         self.step = 0  # of the run
+        self.sent: list[Any] = []
+
+    def forget(self) -> None:
+        """Drop what was sent since the last `finish`."""
+        self.sent.clear()
 
     @abstractmethod
-    def start(
-        self, batch: Experience, steps: StepSpans, micro_batches: Sequence[Experience]
-    ) -> None:
-        """Send a rollout to the PRM's workers.
-
-        Args:
-            batch: all of it. steps: of its text. micro_batches: the same, as the reference gets it.
-        """
+    def start(self, parts: Sequence[RolloutPart]) -> None:
+        """Send parts of a rollout to the PRM's workers, in one call; the rest comes in further ones."""
 
     @abstractmethod
-    def finish(self, reference_results: list[ray.ObjectRef]) -> tuple[StepSpans, Tensor | None]:
+    def finish(
+        self, batch: Experience, steps: StepSpans, reference: Sequence[Answered]
+    ) -> tuple[StepSpans, Tensor | None]:
         """Returns the spans that are paid and their rewards `(B, S)`; None where there is no PRM.
 
         Args:
-            reference_results: what the reference's workers gave for the micro-batches.
+            batch: all that was sent. steps: of its text. reference: what the reference's workers gave for it.
         """
 
     @abstractmethod
@@ -111,13 +118,13 @@ class ProcessRewards(ABC):
 class NoProcessRewards(ProcessRewards):
     """Mode VR."""
 
-    def start(
-        self, batch: Experience, steps: StepSpans, micro_batches: Sequence[Experience]
-    ) -> None:
-        self.steps = steps
+    def start(self, parts: Sequence[RolloutPart]) -> None:
+        pass
 
-    def finish(self, reference_results: list[ray.ObjectRef]) -> tuple[StepSpans, None]:
-        return self.steps, None
+    def finish(
+        self, batch: Experience, steps: StepSpans, reference: Sequence[Answered]
+    ) -> tuple[StepSpans, None]:
+        return steps, None
 
     def learn(self, outcome_B: Tensor, truth: LabelledSteps | None) -> dict[str, float]:
         return {}
@@ -137,25 +144,34 @@ class LearnedRewards(ProcessRewards):
         self.reader = reader
         self.files = files
 
-    def start(
-        self, batch: Experience, steps: StepSpans, micro_batches: Sequence[Experience]
-    ) -> None:
-        self.steps = steps
-        self.inputs = self.reader.read(batch, steps)
+    def start(self, parts: Sequence[RolloutPart]) -> None:
+        batches = [self._cut(self.reader.read(part.batch, part.steps)) for part in parts]
         # waits for the end, so that models that share a GPU's memory do not run at once
         wait = self.maker.args.train.colocate_actor_ref and self.config.reward.backend != "vllm"
-        self.batches, self.references = self._send(self.inputs, wait=wait)
+        self.sent.append((list(parts), batches, self._send(batches, wait=wait)))
 
-    def finish(self, reference_results: list[ray.ObjectRef]) -> tuple[StepSpans, Tensor]:
-        self.rewards_BS = self._collect(self.batches, self.references, self.steps.mask_BS)
-        return self.steps, self.rewards_BS
+    def finish(
+        self, batch: Experience, steps: StepSpans, reference: Sequence[Answered]
+    ) -> tuple[StepSpans, Tensor]:
+        self.batch, self.steps = batch, steps
+        self.rewards_BS = torch.zeros(steps.mask_BS.shape)
+        for parts, batches, references in self.sent:
+            found = iter(self.maker._flatten_results(references, 1))
+            for part, cut in zip(parts, batches, strict=True):
+                mask_BS = part.steps.mask_BS
+                rewards_BS = cut.collect(list(itertools.islice(found, len(cut.rows))), mask_BS)
+                self.rewards_BS[part.rows, : mask_BS.shape[1]] = rewards_BS
+        self.sent.clear()
+        return steps, self.rewards_BS
 
     def measure(self) -> dict[str, float]:
         held_out = self.files.held_out
         if held_out is None:
             return {}
         mask_BS = ~held_out.labels_BS.isnan()
-        rewards_BS = self._collect(*self._send(held_out.inputs, wait=True), mask_BS)
+        batches = self._cut(held_out.inputs)
+        found = self.maker._flatten_results(self._send([batches], wait=True), 1)
+        rewards_BS = batches.collect(found, mask_BS)
         f1 = step_metrics(rewards_BS[mask_BS], held_out.labels_BS[mask_BS])["f1_wrong_steps"]
         return {} if f1 is None else {"prm/held_out_f1": f1}
 
@@ -183,15 +199,16 @@ class LearnedRewards(ProcessRewards):
         weight_B = (
             outcome_weights(outcome_B) if labels_BS is None else step_label_weights(labels_BS)
         )
-        lengths_B = self.inputs.attention_mask_BU.sum(-1)
+        inputs = self.reader.read(self.batch, self.steps)
+        lengths_B = inputs.attention_mask_BU.sum(-1)
 
         def rows_of(rows: list[int]) -> StepRows:
             width = int(lengths_B[rows].max())
             return StepRows(
                 inputs=PrmInputs(
-                    input_ids_BU=self.inputs.input_ids_BU[rows, :width],
-                    attention_mask_BU=self.inputs.attention_mask_BU[rows, :width],
-                    read_index_BS=self.inputs.read_index_BS[rows],
+                    input_ids_BU=inputs.input_ids_BU[rows, :width],
+                    attention_mask_BU=inputs.attention_mask_BU[rows, :width],
+                    read_index_BS=inputs.read_index_BS[rows],
                 ),
                 mask_BS=mask_BS[rows],
                 outcome_B=outcome_B[rows],
@@ -202,26 +219,23 @@ class LearnedRewards(ProcessRewards):
         if weight_B.any():
             self._append(rows_of, len(outcome_B))
 
-    def _send(self, inputs: PrmInputs, *, wait: bool) -> tuple[PrmBatches, list[ray.ObjectRef]]:
+    def _cut(self, inputs: PrmInputs) -> PrmBatches:
         reward = self.config.reward
-        batches = cut_into_batches(
+        return cut_into_batches(
             inputs,
             max_tokens=reward.max_tokens_per_batch,
             num_ranks=reward.num_nodes * reward.num_gpus_per_node,
         )
-        references = self.maker._dispatch_forward(
+
+    def _send(self, batches: Sequence[PrmBatches], *, wait: bool) -> list[ray.ObjectRef]:
+        inputs = [part for cut in batches for part in cut.inputs]
+        return self.maker._dispatch_forward(
             self.maker.reward_model_group,
             wait,
-            input_ids=[part.input_ids_BU for part in batches.inputs],
-            attention_mask=[part.attention_mask_BU for part in batches.inputs],
-            read_index=[part.read_index_BS for part in batches.inputs],
+            input_ids=[part.input_ids_BU for part in inputs],
+            attention_mask=[part.attention_mask_BU for part in inputs],
+            read_index=[part.read_index_BS for part in inputs],
         )
-        return batches, references
-
-    def _collect(
-        self, batches: PrmBatches, references: list[ray.ObjectRef], mask_BS: Tensor
-    ) -> Tensor:
-        return batches.collect(self.maker._flatten_results(references, 1), mask_BS)
 
     def _with_replay(self, rows: list[Any], num: int) -> list[Any]:
         if self.files.replay is None:
@@ -238,26 +252,28 @@ class LearnedRewards(ProcessRewards):
 class ImplicitRewards(ProcessRewards):
     """Log-ratios of a language model to the reference, summed over tokens, steps or responses."""
 
-    def start(
-        self, batch: Experience, steps: StepSpans, micro_batches: Sequence[Experience]
-    ) -> None:
-        self.batch, self.micro_batches = batch, micro_batches
-        make_spans = {"token": token_spans, "response": response_spans}.get(self.config.granularity)
-        self.spans = make_spans(steps, batch.action_mask) if make_spans else steps
+    def start(self, parts: Sequence[RolloutPart]) -> None:
         # The same micro-batches as the reference's: where both are the same model, the difference is exactly 0.
-        self.references = self.maker._dispatch_forward(
+        micro_batches = [micro_batch for part in parts for micro_batch in part.micro_batches]
+        references = self.maker._dispatch_forward(
             self.maker.reward_model_group,
             self.maker.args.train.colocate_actor_ref,
             sequences=[micro_batch.sequences for micro_batch in micro_batches],
             action_mask=[micro_batch.action_mask for micro_batch in micro_batches],
             attention_mask=[micro_batch.attention_mask for micro_batch in micro_batches],
         )
+        self.sent.append((micro_batches, references))
 
-    def finish(self, reference_results: list[ray.ObjectRef]) -> tuple[StepSpans, Tensor]:
+    def finish(
+        self, batch: Experience, steps: StepSpans, reference: Sequence[Answered]
+    ) -> tuple[StepSpans, Tensor]:
         settings = self.config.prm
-        self.reference_BA = self._gather(reference_results)
+        self.batch = batch
+        make_spans = {"token": token_spans, "response": response_spans}.get(self.config.granularity)
+        self.spans = make_spans(steps, batch.action_mask) if make_spans else steps
+        self.reference_BA = self._gather(reference)
         self.log_ratios_BA = log_ratios(
-            self._gather(self.references), self.reference_BA, self.batch.action_mask
+            self._gather(self.sent), self.reference_BA, self.batch.action_mask
         )
         self.paid = implicit_rewards(
             self.log_ratios_BA,
@@ -266,6 +282,7 @@ class ImplicitRewards(ProcessRewards):
             normalization=settings.normalize,
             return_floor=settings.return_floor,
         )
+        self.sent.clear()
         return self.spans, self.paid.rewards_BS
 
     def learn(self, outcome_B: Tensor, truth: LabelledSteps | None) -> dict[str, float]:
@@ -296,9 +313,10 @@ class ImplicitRewards(ProcessRewards):
             largest_return=self.paid.largest_return,
         )
 
-    def _gather(self, results: list[ray.ObjectRef]) -> Tensor:
-        values = self.maker._flatten_results(results, 1)
-        return in_rollout_order(self.micro_batches, values, self.batch.action_mask.shape)
+    def _gather(self, answered: Sequence[Answered]) -> Tensor:
+        micro_batches = [micro_batch for sent, _ in answered for micro_batch in sent]
+        values = [value for _, found in answered for value in self.maker._flatten_results(found, 1)]
+        return in_rollout_order(micro_batches, values, self.batch.action_mask.shape)
 
 
 def make_process_rewards(

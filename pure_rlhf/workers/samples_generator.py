@@ -22,6 +22,7 @@ from pure_rlhf.data import PromptRecord
 from pure_rlhf.grading.pool import VerifierPool, verdict_code
 from pure_rlhf.types import Completion, Tokenizer
 from pure_rlhf.workers.gpu_turns import OwnGpus
+from pure_rlhf.workers.rollout_parts import PartsInTheMaking
 
 
 def collate_prompts(rows: list[PromptRecord]) -> tuple[list, list, list, list]:
@@ -42,6 +43,20 @@ def _accuracy(codes_N: torch.Tensor) -> float:
     return (codes_N > 0).float().masked_fill(codes_N.isnan(), math.nan).mean().item()
 
 
+def _as_they_come(
+    references: list[ray.ObjectRef],
+) -> Iterator[tuple[int, list[Completion]]]:
+    """What is ready first comes first, with its place in the list."""
+    waiting = list(references)
+    while waiting:
+        (ready,), waiting = ray.wait(waiting, num_returns=1)
+        yield references.index(ready), ray.get(ready)
+
+
+def _was_cut_off(group: list[Experience]) -> bool:
+    return any(bool(answer.truncated.any()) for answer in group)
+
+
 Rollout = tuple[list[Experience], float | None, int, bool]
 """Samples, and what upstream's loop asks besides: filter rate, prompts consumed, whether the data is exhausted."""
 
@@ -55,7 +70,8 @@ class PureSamplesGenerator(SamplesGenerator):
         push: brings the policy's weights into the engines.
         verifier: grades the answers that a curriculum chooses by.
     After each rollout under a curriculum, `metrics` holds what it did. `unfilled` says why a batch could not be
-    filled, which ends the run; it is None until then.
+    filled, which ends the run; it is None until then. `begin_rollout`, where it is set, gives what takes the groups of
+    a rollout as they are written.
     """
 
     def __init__(
@@ -75,7 +91,12 @@ class PureSamplesGenerator(SamplesGenerator):
         self.curriculum = self.args.pure.curriculum
         self.metrics: dict[str, float] = {}
         self.unfilled: str | None = None
+        self.begin_rollout: Callable[[], PartsInTheMaking] | None = None
         self._in_flight: dict[int, PromptRecord] = {}
+        self._parts: PartsInTheMaking | None = None
+        self._arriving: dict[
+            int, list[Experience]
+        ] = {}  # index of the prompt -> its responses so far
         # what a curriculum draws from
         self._rows: Iterator[tuple[list, list, list, list]] = iter(())
 
@@ -108,6 +129,7 @@ class PureSamplesGenerator(SamplesGenerator):
             return [], None, 0, True
         if self.curriculum.selects:
             return self._generate_chosen()
+        self._arriving.clear()
         samples, rate, consumed, exhausted = super().generate_samples(**generate_kwargs)
         if len(samples) < self.args.rollout.batch_size * self.args.rollout.n_samples_per_prompt:
             return [], rate, consumed, exhausted
@@ -120,20 +142,19 @@ class PureSamplesGenerator(SamplesGenerator):
     def _generate_chosen(self) -> Rollout:
         """Sample in rounds until the groups that the curriculum keeps fill the batch; data begins anew at its end."""
         size = self.args.rollout.batch_size
+        parts = None
+        if self.begin_rollout is not None and self.curriculum.decides_alone:
+            parts = self.begin_rollout()
         groups: list[list[Experience]] = []
         accuracies: list[float] = []
         num_kept = 0
         for num_rounds in range(1, self.curriculum.max_rounds + 1):
             prompts = self._draw(math.ceil((size - num_kept) * self.curriculum.over_sampling))
-            for answers in ray.get(self._dispatch_prompts_to_vllm(prompts, [])):
-                groups.append(
-                    [self._process_response_into_experience(answer) for answer in answers]
-                )
-            accuracies += self._grade(groups[len(accuracies) :])
+            for group, accuracy in self._graded(prompts, parts, first=len(groups)):
+                groups.append(group)
+                accuracies.append(accuracy)
             accuracy_P = torch.tensor(accuracies)
-            truncated_P = torch.tensor(
-                [any(bool(answer.truncated.any()) for answer in group) for group in groups]
-            )
+            truncated_P = torch.tensor([_was_cut_off(group) for group in groups])
             keep_P = select_groups(accuracy_P, truncated_P, self.curriculum)
             self.metrics = curriculum_metrics(accuracy_P, truncated_P, keep_P, num_rounds)
             num_kept = int(keep_P.sum())
@@ -156,6 +177,32 @@ class PureSamplesGenerator(SamplesGenerator):
             f"more answers a prompt, or a larger --curriculum.over_sampling"
         )
         return [], None, len(groups), True
+
+    def _graded(
+        self, prompts: list[PromptRecord], parts: PartsInTheMaking | None, *, first: int
+    ) -> list[tuple[list[Experience], float]]:
+        """The groups of these prompts, drawn as number `first` and on, with their accuracy; what is kept goes on."""
+        references = self._dispatch_prompts_to_vllm(prompts, [])
+        # one by one where they go on at once, else together: the verifier works on several responses at a time
+        together = [list(enumerate(ray.get(references)))] if parts is None else None
+        found: dict[int, tuple[list[Experience], float]] = {}
+        for arrived in together or ([one] for one in _as_they_come(references)):
+            groups = [
+                [self._process_response_into_experience(answer) for answer in answers]
+                for _, answers in arrived
+            ]
+            for (place, _), group, accuracy in zip(
+                arrived, groups, self._grade(groups), strict=True
+            ):
+                found[place] = group, accuracy
+                if parts is not None:
+                    is_kept = select_groups(
+                        torch.tensor([accuracy]),
+                        torch.tensor([_was_cut_off(group)]),
+                        self.curriculum,
+                    )
+                    parts.decide(first + place, group if is_kept else None)
+        return [found[place] for place in sorted(found)]
 
     def _draw(self, count: int) -> list[PromptRecord]:
         prompts: list[PromptRecord] = []
@@ -195,6 +242,13 @@ class PureSamplesGenerator(SamplesGenerator):
         **generate_kwargs: object,
     ) -> list[ray.ObjectRef]:
         self._in_flight = {prompt.index: prompt for prompt in prompts}
+        self._parts = None
+        if (
+            self.begin_rollout is not None
+            and not self.curriculum.selects
+            and len(prompts) == self.args.rollout.batch_size  # else the rollout is dropped
+        ):
+            self._parts = self.begin_rollout()
         return self._send(
             prompts,
             num_answers=self.args.rollout.n_samples_per_prompt,
@@ -237,7 +291,7 @@ class PureSamplesGenerator(SamplesGenerator):
         rollout_log_probs = torch.zeros(1, total - 1)
         rollout_log_probs[:, num_prompt - 1 :] = torch.tensor(response.log_probs)
         # upstream annotates LongTensor, BoolTensor and list[str]; plain tensors and None labels are what it handles
-        return Experience(
+        experience = Experience(
             sequences=torch.tensor([prompt.token_ids + response.token_ids]),
             attention_mask=torch.ones(1, total, dtype=torch.long),  # pyright: ignore[reportArgumentType]
             action_mask=action_mask,  # pyright: ignore[reportArgumentType]
@@ -249,3 +303,16 @@ class PureSamplesGenerator(SamplesGenerator):
             truncated=torch.tensor([response.truncated]),
             total_length=torch.tensor([float(total)]),
         )
+        if self._parts is not None:
+            self._hand_on(prompt, experience)
+        return experience
+
+    def _hand_on(self, prompt: PromptRecord, response: Experience) -> None:
+        """A group is handed on when all of it is there."""
+        assert self._parts is not None
+        group = self._arriving.setdefault(prompt.index, [])
+        group.append(response)
+        if len(group) == self.args.rollout.n_samples_per_prompt:
+            self._parts.add(
+                list(self._in_flight).index(prompt.index), self._arriving.pop(prompt.index)
+            )

@@ -152,6 +152,8 @@ class PureTrainer(undecorated(PPOTrainer)):
             in_turns=self.args.train.colocate_actor_ref,
         )
         self.experience_maker = self._make_experience_maker(inputs, tokenizer)
+        if config.can_score_early and self.experience_maker.most_parts > 1:
+            generator.begin_rollout = self.experience_maker.begin_rollout
         # Upstream's loop goes on to the next episode after the last step; there must be none.
         self.args.train.num_episodes = math.ceil(
             self.max_steps / (len(inputs.train_prompts.records) // config.rollout.batch_size)

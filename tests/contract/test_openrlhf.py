@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import textwrap
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -159,7 +160,9 @@ def test_overridden_methods_take_what_upstream_passes() -> None:
     assert {
         "PureExperienceMaker.make_experience_batch",
         "PureExperienceMaker._dispatch_forward",
+        "PureExperienceMaker.split_rollout_samples",
         "PolicyTrainer.broadcast_to_vllm",
+        "PolicyTrainer.ppo_train",
         "PolicyTrainer._init_vllm_sync_group",
         "LoraPolicyWorker.save_model",
         "LoraPolicyWorker.save_checkpoint",
@@ -225,7 +228,7 @@ def test_the_patched_name_is_still_the_one_that_upstream_builds() -> None:
 
 
 def test_the_policy_update_is_upstreams() -> None:
-    """Our trainer changes the transport of the weights and nothing of the loss or the optimiser step."""
+    """Our trainer changes the transport of the weights and the order of the rows, nothing of the loss or the step."""
     from openrlhf.models import PolicyLoss
     from openrlhf.trainer.ray.ppo_actor import ActorPPOTrainer
 
@@ -234,9 +237,10 @@ def test_the_policy_update_is_upstreams() -> None:
     assert {name for name, value in vars(PolicyTrainer).items() if inspect.isfunction(value)} == {
         "_init_vllm_sync_group",
         "broadcast_to_vllm",
+        "_loader",
+        "ppo_train",  # calls upstream with this loader
     }
     assert PolicyTrainer.training_step is ActorPPOTrainer.training_step
-    assert PolicyTrainer.ppo_train is ActorPPOTrainer.ppo_train
     assert {name for name, value in vars(PolicyWorker).items() if inspect.isfunction(value)} == {
         "init_model_from_pretrained",
         "broadcast_to_vllm",
@@ -309,6 +313,46 @@ def test_deepspeed_compiles_nothing(monkeypatch: pytest.MonkeyPatch, offload: bo
     (group,) = optimizer.param_groups
     assert (group["fused"], group["lr"], group["weight_decay"]) == (True, 1e-3, 0.5)
     assert "optimizer" not in strategy.get_ds_train_config()
+
+
+def test_the_update_reads_its_rows_through_a_loader_that_we_replace() -> None:
+    """With their order the gradient would change, were what is averaged not weighed by the whole optimiser step."""
+    from openrlhf.trainer.ray import ppo_actor
+
+    source = ast.parse(textwrap.dedent(inspect.getsource(ppo_actor.ActorPPOTrainer.ppo_train)))
+    calls = {
+        node.func.id: [keyword.arg for keyword in node.keywords]
+        for node in ast.walk(source)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    assert {"batch_size", "shuffle"} <= set(calls["DataLoader"])
+    assert "iter_grad_accum_global_norm" in calls
+
+
+@pytest.mark.parametrize("token_level", [True, False])
+def test_the_loss_of_a_step_does_not_depend_on_its_micro_batches(token_level: bool) -> None:
+    """Why responses of one optimiser step may be sorted by length, under either --actor.loss_agg_mode."""
+    import torch
+    from openrlhf.models.loss import aggregate_loss
+    from openrlhf.utils.loss_utils import iter_grad_accum_global_norm
+
+    lengths = torch.tensor([3, 50, 7, 41, 9, 33, 1, 28])
+    mask = (torch.arange(50) < lengths[:, None]).float()
+    loss = torch.rand(8, 50, generator=torch.Generator().manual_seed(0))
+
+    def step(order: list[int]) -> float:
+        micro_batches = [order[start : start + 2] for start in range(0, 8, 2)]
+        windows = iter_grad_accum_global_norm(micro_batches, None, 4, lambda rows: mask[rows])
+        parts = [
+            aggregate_loss(loss[rows], mask[rows], token_level, **info) for rows, info in windows
+        ]
+        return float(sum(parts)) / 4  # as DeepSpeed accumulates
+
+    drawn = torch.randperm(8, generator=torch.Generator().manual_seed(1)).tolist()
+    by_length = sorted(drawn, key=lambda row: -int(lengths[row]))
+    of_all = loss[mask.bool()].mean() if token_level else ((loss * mask).sum(1) / lengths).mean()
+    assert step(drawn) == pytest.approx(step(by_length), rel=1e-5)
+    assert step(drawn) == pytest.approx(float(of_all), rel=1e-5)
 
 
 def test_on_a_cpu_host_zero_3_waits_for_every_gather(monkeypatch: pytest.MonkeyPatch) -> None:

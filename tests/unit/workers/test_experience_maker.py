@@ -18,7 +18,7 @@ cpu_host.install()
 from openrlhf.trainer.ppo_utils.experience import Experience  # noqa: E402
 
 from pure_rlhf.algorithm.step_segmentation import split_steps  # noqa: E402
-from pure_rlhf.config import PureConfig, RewardConfig, RolloutConfig  # noqa: E402
+from pure_rlhf.config import ActorConfig, PureConfig, RewardConfig, RolloutConfig  # noqa: E402
 from pure_rlhf.grading.pool import GradeResult  # noqa: E402
 from pure_rlhf.prm.step_labels import LabelledRows  # noqa: E402
 from pure_rlhf.types import PrmInputs, StepSpans  # noqa: E402
@@ -242,3 +242,59 @@ def test_a_prm_with_a_gpu_of_its_own_is_not_waited_for(backend: Any, waits: bool
     maker.args.train.colocate_actor_ref = True
     shipped(maker)
     assert maker.waited == waits
+
+
+def comparable(experiences: list[Experience], maker: Maker) -> list[Any]:
+    """What the update gets, and the metrics that are no times."""
+    tensors = [
+        (
+            e.index,
+            e.sequences.tolist(),
+            e.advantages.tolist(),
+            e.returns.tolist(),
+            e.rewards.tolist(),
+        )
+        for e in experiences
+    ]
+    metrics = {key: value for key, value in maker.metrics.items() if "timing/" not in key}
+    return [tensors, repr(metrics), repr(maker.rollout_records)]
+
+
+@pytest.mark.parametrize("mode", ["PRM", "VR", "PRMVR"])
+def test_scored_early_or_late_the_numbers_are_the_same(mode: Any) -> None:
+    """To the last digit; the second group comes first."""
+    changes: dict[str, Any] = {
+        "reward_mode": mode,
+        "rollout": RolloutConfig(
+            micro_batch_size=1, n_samples_per_prompt=3, batch_size=2, score_parts=2
+        ),
+        "actor": ActorConfig(num_gpus_per_node=1),
+        "reward": RewardConfig(num_gpus_per_node=1, max_tokens_per_batch=16),
+    }
+    late, early = maker_for(config_for(**changes)), maker_for(config_for(**changes))
+    assert early.part_rows == 3
+    expected = comparable(shipped(late), late)
+    for _ in range(2):  # and the next rollout knows nothing of this one
+        rollout = samples()
+        parts = early.begin_rollout()
+        parts.add(1, rollout[3:])
+        early._scorer.wait()
+        assert [part.first for part in early._parts.values()] == [3]
+        parts.add(0, rollout[:3])
+        assert comparable(early.make_experience_batch(rollout), early) == expected
+        assert early.metrics["timing/log_probs_hidden"] > 0
+    assert "timing/log_probs_hidden" not in late.metrics
+
+
+def test_a_rollout_that_could_not_be_filled_leaves_nothing() -> None:
+    changes: dict[str, Any] = {
+        "rollout": RolloutConfig(
+            micro_batch_size=1, n_samples_per_prompt=3, batch_size=2, score_parts=2
+        ),
+        "actor": ActorConfig(num_gpus_per_node=1),
+        "reward": RewardConfig(num_gpus_per_node=1),
+    }
+    maker, other = maker_for(config_for(**changes)), maker_for(config_for(**changes))
+    maker.begin_rollout().add(0, samples()[:3])
+    maker.begin_rollout()
+    assert comparable(shipped(maker), maker) == comparable(shipped(other), other)

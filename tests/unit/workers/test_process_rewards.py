@@ -153,21 +153,28 @@ def learnt() -> Group:
     return Group(lambda response, place: REFERENCE + Q[response][place])
 
 
+def advantages_of(experiences: list[Experience]) -> list[list[float]]:
+    """Of the tokens of each response, in the order of the rollout."""
+    found = {
+        index: experience.advantages[row, experience.action_mask[row].bool()].tolist()
+        for experience in experiences
+        for row, index in enumerate(experience.index)
+    }
+    return [found[index] for index in sorted(found)]
+
+
 def test_implicit_rewards_become_the_advantages_of_equation_5(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The reference's log-probabilities reach the rewards as they are, from the one forward that upstream asks for."""
     prm = learnt()
     maker, experiences = make(monkeypatch, prm=prm)
-    found = [
-        experience.advantages[row, experience.action_mask[row].bool()].tolist()
-        for experience in experiences
-        for row in range(len(experience.index))
-    ]
-    for mine, expected in zip(found, EQUATION_5_ADVANTAGES, strict=True):
+    for mine, expected in zip(advantages_of(experiences), EQUATION_5_ADVANTAGES, strict=True):
         assert mine == pytest.approx(expected, abs=5e-6)
     reference: Any = maker.initial_model_group
-    assert prm.forwards == reference.forwards == [torch.Size([2, 6]), torch.Size([2, 7])]
+    assert (
+        prm.forwards == reference.forwards == [torch.Size([2, 7]), torch.Size([2, 5])]
+    )  # longest first
     assert maker.metrics["prm/pair_accuracy"] == 0.75
     assert maker.metrics["prm/largest_return"] == pytest.approx(0.7, abs=1e-6)
     # reports show what the steps of the text earn: -0.1 + 0.2 and 0.4 + 0.1 over the largest return
@@ -217,9 +224,7 @@ def test_update_first_scores_with_the_updated_prm(monkeypatch: pytest.MonkeyPatc
 
     maker, experiences = make(monkeypatch, prm=prm, fit_prm=fit)
     assert maker.metrics["prm/drift"] == 0  # of the PRM before its update
-    assert experiences[0].advantages[0, 1:5].tolist() == pytest.approx(
-        EQUATION_5_ADVANTAGES[0], abs=5e-6
-    )
+    assert advantages_of(experiences)[0] == pytest.approx(EQUATION_5_ADVANTAGES[0], abs=5e-6)
 
 
 @pytest.mark.parametrize("update", ["outcome", "last_step"])

@@ -234,3 +234,54 @@ def test_responses_come_in_the_order_of_their_prompts(monkeypatch: pytest.Monkey
     monkeypatch.setattr("openrlhf.trainer.ppo_utils.samples_generator.ray.wait", last_first)
     samples, *_ = generator.generate_samples()
     assert [sample.prompts[0] for sample in samples] == ["<q0>", "<q0>", "<q1>", "<q1>"]
+
+
+class Parts:
+    """Writes down what is handed on."""
+
+    def __init__(self) -> None:
+        self.added: dict[int, list[str]] = {}
+        self.decided: dict[int, list[str] | None] = {}
+
+    def add(self, place: int, group: list[Any]) -> None:
+        self.added[place] = [sample.prompts[0] for sample in group]
+
+    def decide(self, draw: int, group: list[Any] | None) -> None:
+        assert draw not in self.decided
+        self.decided[draw] = group and [sample.prompts[0] for sample in group]
+
+
+def wait_for_the_last(references: list[Any], **_: Any) -> tuple[list[Any], list[Any]]:
+    return [references[-1]], references[:-1]
+
+
+def test_groups_are_handed_on_as_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = {n: [str(n), "9"] for n in range(3)}
+    generator, _ = curriculum_generator(script, monkeypatch, method="off")
+    monkeypatch.setattr("openrlhf.trainer.ppo_utils.samples_generator.ray.wait", wait_for_the_last)
+    begun: list[Parts] = []
+
+    def begin() -> Any:
+        begun.append(Parts())
+        return begun[-1]
+
+    generator.begin_rollout = begin
+    generator.generate_samples()
+    assert list(begun[0].added.items()) == [(1, ["<q1>", "<q1>"]), (0, ["<q0>", "<q0>"])]
+    samples, *_ = generator.generate_samples()
+    assert samples == [] and len(begun) == 1, "one prompt is no batch: it is dropped, so not scored"
+
+
+@pytest.mark.parametrize("method", ["remove_extreme", "interquartile"])
+def test_only_groups_that_are_kept_are_handed_on(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = {0: ["5", "5"], 1: ["1", "1"], 2: ["9", "9"], 3: ["3", "9"]}
+    generator, _ = curriculum_generator(script, monkeypatch, method=method)
+    monkeypatch.setattr("pure_rlhf.workers.samples_generator.ray.wait", wait_for_the_last)
+    parts: Any = Parts()
+    generator.begin_rollout = lambda: parts
+    generator.generate_samples()
+    kept = {0: ["<q0>"] * 2, 1: None, 2: None, 3: ["<q3>"] * 2}
+    # quartiles are those of all groups, so nothing is known before the last
+    assert parts.decided == (kept if method == "remove_extreme" else {}) and not parts.added
