@@ -24,7 +24,7 @@ Reading order is the path of the data:
                                 the updated weights into the engines
       workers.gpu_turns         who is on the GPUs meanwhile, where all live on the same ones (workers.host_copy)
       workers.trainer           the loop (OpenRLHF's); workers.greedy_evaluation measures before, meanwhile and after
-    7 monitoring                metrics, alarms, the run directory, where metrics go
+    7 monitoring                metrics, alarms, the run directory, where metrics go (workers.step_profiler: a trace)
       report                    the pages made of a run directory
 
 Imports go one way, from what is listed in `tests/contract/test_layers.py` last to what is listed first.

@@ -335,6 +335,8 @@ class PureConfig(AdvantageSettings):
     """Rollout-and-update steps."""
     output_dir: str = "output/pure"
     """Run directory: config.json, metrics.jsonl, rollouts/, evaluation.json, report.html, model/, checkpoints/."""
+    profile: bool = False
+    """Write OUTPUT_DIR/trace.json: what every process did in the third step, for https://ui.perfetto.dev."""
     rollouts_per_step: Annotated[int, Bounds(low=0, remedy="0 keeps none")] = 8
     """Answers a step kept in rollouts/ for reading."""
     placement: PlacementName = "auto"

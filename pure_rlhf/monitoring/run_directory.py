@@ -63,6 +63,7 @@ class RunRecord:
     prm: PrmRecord = field(default_factory=PrmRecord)  # see report/prm.py
     rollouts: dict[int, list[RolloutRecord]] = field(default_factory=dict)
     alarms: list[AlarmRecord] = field(default_factory=list)  # kind, step, message
+    trace: list[dict[str, Any]] = field(default_factory=list)  # of one step, see step_trace.py
     notes: list[str] = field(default_factory=list)
 
 
@@ -223,6 +224,9 @@ def read_run(path: Path, *, with_answers: bool = True) -> RunRecord:
         record.notes.append("The evaluation after training is not there: the run has not ended.")
     if (path / "prm.json").exists():
         record.prm = read_object(path / "prm.json", record.notes)
+    if (path / "trace.json").exists():
+        events = read_object(path / "trace.json", record.notes).get("traceEvents", [])
+        record.trace = [event for event in events if isinstance(event, dict)]
     if with_answers:
         _read_rollouts(path / "rollouts", record)
     return record

@@ -5,8 +5,10 @@ Steps of a long run stand together: each bar and each column is the mean of a st
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -15,6 +17,7 @@ from pure_rlhf.report.figures import COLORS, empty_figure, mark_alarms, series, 
 from pure_rlhf.report.panels import CALIBRATION_RANGES, GROUP_ACCURACIES, TIMING_PHASES
 
 MAP_TITLES = ("PRM score against verifier", "Accuracy of the groups", "Time per phase")
+TRACE_TITLE = "One step"
 MAX_COLUMNS = 120
 CALIBRATION_SHARE = 0.2
 """Of the steps: what counts as early and as late in the calibration."""
@@ -148,6 +151,43 @@ def _calibration_points(rows: Sequence[MetricRow]) -> list[tuple[float, float, f
             correct = sum(count * accuracy for count, accuracy in found)
             points.append(((low + high) / 2, correct / total, total))
     return points
+
+
+def trace_card(trace: Sequence[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    """The card of `--profile`: (title, caption, figure); none where there is no trace.
+
+    Args:
+        trace: Chrome's trace events, see `monitoring/step_trace.py`.
+    """
+    names = {e["pid"]: str(e["args"]["name"]) for e in trace if e.get("ph") == "M"}
+    calls = [
+        e for e in trace if e.get("ph") == "X" and e.get("dur", 0) > 0 and e.get("pid") in names
+    ]
+    if not calls:
+        return []
+    lanes = list(names.values())
+    figure = empty_figure(60 + 26 * len(lanes))
+    kinds = list(dict.fromkeys(str(call["name"]) for call in calls))
+    for number, kind in enumerate(kinds):
+        mine = [call for call in calls if call["name"] == kind]
+        figure.add_bar(
+            orientation="h",
+            y=[names[call["pid"]] for call in mine],
+            base=[call["ts"] / 1e6 for call in mine],
+            x=[call["dur"] / 1e6 for call in mine],
+            name=kind,
+            marker={"color": COLORS[number % len(COLORS)], "line": {"width": 0}},
+            opacity=0.75,
+            hovertemplate=f"{html.escape(kind)}: %{{base:.3f}} s, %{{x:.3f}} s long<extra>%{{y}}</extra>",
+        )
+    figure.update_layout(barmode="overlay", bargap=0.25, hovermode="closest")
+    figure.update_xaxes(title_text="seconds from the start of the step")
+    figure.update_yaxes(categoryorder="array", categoryarray=lanes[::-1], showgrid=False)
+    caption = (
+        "What every process did in one step, and whose turn it was for the driver. trace.json opens in "
+        "<code>ui.perfetto.dev</code>."
+    )
+    return [(TRACE_TITLE, caption, str(figure.to_json()))]
 
 
 def _stretches(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pure_rlhf.monitoring.run_directory import RunRecord, read_run
 from pure_rlhf.report.figures import figure_cards
-from pure_rlhf.report.maps import MAP_TITLES, map_cards
+from pure_rlhf.report.maps import MAP_TITLES, map_cards, trace_card
 from pure_rlhf.report.page import render_page
 from pure_rlhf.report.panels import PANELS
 
@@ -27,7 +27,7 @@ def write_report(run_dir: str | Path, target: Path | None = None) -> Path:
         raise ValueError(f"{path} is not a run directory: there is no such directory")
     record = read_run(path)
     cards = figure_cards(record.metrics, record.evaluation, record.alarms)
-    cards += map_cards(record.metrics, record.alarms)
+    cards += map_cards(record.metrics, record.alarms) + trace_card(record.trace)
     titles = ["Accuracy", *(panel.title for panel in PANELS), *MAP_TITLES]
     drawn = {title for title, _, _ in cards}
     page = render_page(

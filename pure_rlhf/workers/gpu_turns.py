@@ -52,8 +52,17 @@ RESIDENTS: dict[Turn, Residents] = {
 class OwnGpus:
     """`--placement split`: everybody has GPUs of their own, and nobody waits."""
 
+    def __init__(self) -> None:
+        self._taken: list[tuple[str, float]] = []
+
     def take(self, turn: Turn) -> None:
         """Whoever works in this turn may begin."""
+        self._taken.append((turn, time.time()))
+
+    def drain_turns(self) -> list[tuple[str, float]]:
+        """The turns that were taken since the last call, with the time of each, seconds since the epoch."""
+        taken, self._taken = self._taken, []
+        return taken
 
     def drain_metrics(self) -> dict[str, float]:
         """What the turns of a step have cost."""
@@ -75,6 +84,7 @@ class SharedGpus(OwnGpus):
         learning: Sequence[RayActorGroup],
         frozen: Sequence[RayActorGroup | ReferenceInPolicy],
     ) -> None:
+        super().__init__()
         self.engines = engines
         self.learning = learning
         self.frozen = frozen
@@ -87,6 +97,7 @@ class SharedGpus(OwnGpus):
 
     def take(self, turn: Turn) -> None:
         """Bring to the GPUs what the turn needs, after what it does not need has left; nothing where all is there."""
+        super().take(turn)
         start = time.perf_counter()
         now, then = self.there, RESIDENTS[turn]
         sleeps = not set(now.engine) <= set(then.engine)  # it lets go of all or of nothing

@@ -45,6 +45,7 @@ from pure_rlhf.workers.greedy_evaluation import GreedyEvaluation
 from pure_rlhf.workers.prm_updates import PrmUpdates
 from pure_rlhf.workers.process_rewards import make_process_rewards
 from pure_rlhf.workers.samples_generator import PureSamplesGenerator, collate_prompts
+from pure_rlhf.workers.step_profiler import PROFILED_STEP, StepProfiler
 from pure_rlhf.workers.upstream import SELECTION_METRIC, undecorated
 
 if TYPE_CHECKING:
@@ -173,6 +174,11 @@ class PureTrainer(undecorated(PPOTrainer)):
             dataclasses.asdict(config),
             mlflow_experiment=config.logger.mlflow_experiment,
         )
+        self.profiler = (
+            StepProfiler(self.run.path / "trace.json", min(PROFILED_STEP, self.max_steps))
+            if config.profile
+            else None
+        )
         self.sync_metrics: dict[str, float] = {}
         self.step_start = time.perf_counter()
         self.state: RunState = {
@@ -293,6 +299,9 @@ class PureTrainer(undecorated(PPOTrainer)):
             metrics["reward/process_reward_coef"] = self.experience_maker.process_reward_coef
         metrics["data/prompts_dropped"] = float(self.num_dropped)
         metrics["timing/step"] = time.perf_counter() - self.step_start
+        turns = self.gpus.drain_turns()
+        if self.profiler is not None:
+            self.profiler.step_done(global_step, turns)
         metrics |= timing_per_kilotoken(metrics)
         self.step_start = time.perf_counter()
         metrics["alarm/raised"] = float(self.watch({"step": global_step, **metrics}))

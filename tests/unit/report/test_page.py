@@ -19,7 +19,7 @@ from pure_rlhf.monitoring.metric_table import METRICS
 from pure_rlhf.monitoring.rollout_metrics import GROUP_ACCURACY_BINS, calibration_bins
 from pure_rlhf.monitoring.run_directory import RunDirectory, read_run
 from pure_rlhf.report.figures import MAX_POINTS, figure_cards, series, thin
-from pure_rlhf.report.maps import MAX_COLUMNS, map_cards
+from pure_rlhf.report.maps import MAX_COLUMNS, map_cards, trace_card
 from pure_rlhf.report.panels import (
     CALIBRATION_RANGES,
     GROUP_ACCURACIES,
@@ -424,3 +424,27 @@ def test_in_a_browser(run_dir: Path, tmp_path: Path) -> None:
     with image.open(picture) as shot:
         colors = shot.convert("RGB").resize((350, 750)).getcolors(maxcolors=1 << 20)
     assert len(colors) > 500, "a blank page has a handful of colours"
+
+
+def test_a_step_that_was_profiled_is_drawn_and_escaped(tmp_path: Path) -> None:
+    events = [
+        {"ph": "M", "name": "process_name", "pid": 0, "args": {"name": "policy-0"}},
+        {
+            "ph": "X",
+            "name": "fit</script><script>alert(1)",
+            "pid": 0,
+            "tid": 0,
+            "ts": 5e5,
+            "dur": 1e6,
+        },
+        {"ph": "X", "name": "of no process", "pid": 7, "tid": 0, "ts": 0, "dur": 1},
+    ]
+    ((title, _, figure),) = trace_card(events)
+    (bar,) = json.loads(figure)["data"]
+    assert (title, bar["base"], bar["x"], bar["y"]) == ("One step", [0.5], [1.0], ["policy-0"])
+    assert trace_card([]) == []
+    (tmp_path / "trace.json").write_text(json.dumps({"traceEvents": events}))
+    page = write_report(tmp_path).read_text()
+    assert "One step" in page and "<script>alert(1)" not in page
+    (tmp_path / "trace.json").write_text("{")
+    assert "trace.json" in write_report(tmp_path).read_text(), "a torn file is named"
