@@ -15,6 +15,7 @@ import urllib.request
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -123,3 +124,9 @@ class Run:
 
 def metrics(run_folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def kept_responses(run_folder: Path, step: int) -> list[dict[str, Any]]:
+    """The responses that a step kept. They may hold what `splitlines` takes for the end of a line (U+2028, U+0085)."""
+    text = (run_folder / "rollouts" / f"step_{step:06d}.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.split("\n") if line]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import RandomWorld
-from tests.integration.runs import Run, metrics
+from tests.integration.runs import Run, kept_responses, metrics
 
 pytestmark = pytest.mark.integration
 
@@ -48,5 +48,4 @@ def test_a_run_one_step_ahead_and_its_resume(world: RandomWorld, tmp_path: Path)
 
 def prompts_of(folder: Path, step: int) -> list[str]:
     """The prompts of the responses that a step kept."""
-    lines = (folder / "rollouts" / f"step_{step:06d}.jsonl").read_text().splitlines()
-    return [json.loads(line)["prompt"] for line in lines]
+    return [response["prompt"] for response in kept_responses(folder, step)]

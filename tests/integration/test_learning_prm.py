@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForTokenClassification
 
 from tests.conftest import RandomWorld
-from tests.integration.runs import Run, metrics
+from tests.integration.runs import Run, kept_responses, metrics
 from tests.integration.test_training import largest_change
 
 pytestmark = pytest.mark.integration
@@ -57,10 +57,7 @@ def test_prime_and_its_resume(world: RandomWorld, tmp_path: Path, num_ranks: int
     assert rows[2]["prm/loss"] < rows[1]["prm/loss"] < rows[0]["prm/loss"]
     assert all(row["prm/pair_accuracy"] == 0.5 for row in rows)  # no two outcomes differ
     assert all(row["timing/prm_update"] > 0 for row in rows)
-    steps = [
-        json.loads(line)
-        for line in (folder / "rollouts/step_000002.jsonl").read_text().splitlines()
-    ]
+    steps = kept_responses(folder, 2)
     assert all(len(answer["steps"]) == len(answer["step_rewards"]) for answer in steps)
 
     checkpoints = folder / "checkpoints"

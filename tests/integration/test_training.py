@@ -19,7 +19,7 @@ from pure_rlhf.monitoring.metric_table import check_declared
 from pure_rlhf.prm.conventions import PrmSample
 from pure_rlhf.prm.scorer import PrmScorer
 from tests.conftest import RandomWorld
-from tests.integration.runs import Run, metrics
+from tests.integration.runs import Run, kept_responses, metrics
 from tests.tiny_models import qwen2_config, train_tokenizer
 
 pytestmark = pytest.mark.integration
@@ -105,10 +105,7 @@ def test_run_directory(two_ranks: tuple[Path, dict[str, int]]) -> None:
         assert evaluation[when]["n"] == 8
         low, high = evaluation[when]["ci95"]
         assert low <= evaluation[when]["pass@1"] <= high
-    answers = [
-        json.loads(line)
-        for line in (folder / "rollouts/step_000003.jsonl").read_text().splitlines()
-    ]
+    answers = kept_responses(folder, 3)
     assert len(answers) == 8
     for answer in answers:
         assert len(answer["steps"]) == len(answer["step_rewards"]) == len(answer["advantages"]) >= 1
@@ -137,10 +134,9 @@ def test_prm_scores_are_those_of_the_checkpoint(
 
     tokenizer = AutoTokenizer.from_pretrained(world.prm)
     prm = AutoModelForTokenClassification.from_pretrained(world.prm).float()
-    lines = (two_ranks[0] / "rollouts/step_000001.jsonl").read_text().splitlines()
     # Decoded steps of a random policy need not encode back to the same tokens; take those that do.
     checked = 0
-    for answer in map(json.loads, lines):
+    for answer in kept_responses(two_ranks[0], 1):
         ids = tokenizer(answer["prompt"])["input_ids"]
         separator = tokenizer("\n")["input_ids"]
         rewards = []
@@ -210,10 +206,7 @@ def test_modes_change_what_the_metrics_show(world: RandomWorld, tmp_path: Path) 
         kept = [path.name for path in folder.glob("checkpoints/_actor/*global_step*")]
         assert kept == (["best_global_step1"] if mode == "PRM" else [])  # no later one was better
         row = metrics(folder)[0]
-        answers = [
-            json.loads(line)
-            for line in (folder / "rollouts/step_000001.jsonl").read_text().splitlines()
-        ]
+        answers = kept_responses(folder, 1)
         assert ("reward/process_return" in row) == (mode == "PRM")
         assert row["sync/log_prob_gap"] < 0.03
         if mode == "VR":
@@ -351,10 +344,7 @@ def test_a_prm_with_its_own_tokenizer_and_engine_under_a_curriculum(
     (row,) = metrics(folder)
     assert row["curriculum/rounds"] > 1 and 0 < row["curriculum/yield"] < 1
     assert row["rollout/num_answers"] == 32 and row["reward/answered_frac"] == 0
-    answers = [
-        json.loads(line)
-        for line in (folder / "rollouts/step_000001.jsonl").read_text().splitlines()
-    ]
+    answers = kept_responses(folder, 1)
     assert all(answer["label"] is None for answer in answers)
     with PrmScorer(str(prm), dtype=torch.bfloat16) as scorer:
         samples = [

@@ -131,7 +131,7 @@ def test_one_gpu_is_shared_and_more_are_where_asked(host: pytest.MonkeyPatch) ->
         assert problems == [] and config.shares_gpus and config.needed_gpus == 1
         assert config.placement_line == (
             "Placement shared (1 GPU, or processes on a CPU): policy + reference + PRM and 1 rollout engine take turns "
-            "on all of them"
+            "on all of them, scoring after the last response"
         )
         assert config.vllm.gpu_memory_utilization == 0.4
     host.delenv("CUDA_VISIBLE_DEVICES")
