@@ -50,8 +50,8 @@ def actor_spans(timeline: Sequence[Mapping[str, Any]], *, start: float, end: flo
             for run in running.get(event["tid"], ())
             if event["ts"] <= run["ts"] and run["ts"] + run["dur"] <= ended
         )
-        # the last that ended: a call that waits for its arguments spans those before it
-        run = max(inside, key=lambda run: run["ts"], default=event)
+        # the last to end: a call that waits for its arguments spans those before it, one of several at once the shorter
+        run = max(inside, key=lambda run: run["ts"] + run["dur"], default=event)
         found.append(
             Span(
                 actor=actors[event["tid"]],

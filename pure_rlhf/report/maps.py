@@ -160,14 +160,20 @@ def trace_card(trace: Sequence[dict[str, Any]]) -> list[tuple[str, str, str]]:
         trace: Chrome's trace events, see `monitoring/step_trace.py`.
     """
     names = {e["pid"]: str(e["args"]["name"]) for e in trace if e.get("ph") == "M"}
+    # `progress`: the command line asks once in a while
     calls = [
-        e for e in trace if e.get("ph") == "X" and e.get("dur", 0) > 0 and e.get("pid") in names
+        event
+        for event in trace
+        if event.get("ph") == "X"
+        and event.get("dur", 0) > 0
+        and event.get("pid") in names
+        and event["name"] != "progress"
     ]
     if not calls:
         return []
     lanes = list(names.values())
     figure = empty_figure(60 + 26 * len(lanes))
-    kinds = list(dict.fromkeys(str(call["name"]) for call in calls))
+    kinds = sorted({str(call["name"]) for call in calls})  # one colour a name in every run
     for number, kind in enumerate(kinds):
         mine = [call for call in calls if call["name"] == kind]
         figure.add_bar(
@@ -182,7 +188,7 @@ def trace_card(trace: Sequence[dict[str, Any]]) -> list[tuple[str, str, str]]:
         )
     figure.update_layout(barmode="overlay", bargap=0.25, hovermode="closest")
     figure.update_xaxes(title_text="seconds from the start of the step")
-    figure.update_yaxes(categoryorder="array", categoryarray=lanes[::-1], showgrid=False)
+    figure.update_yaxes(categoryorder="array", categoryarray=lanes[::-1], dtick=1, showgrid=False)
     caption = (
         "What every process did in one step, and whose turn it was for the driver. trace.json opens in "
         "<code>ui.perfetto.dev</code>."

@@ -24,6 +24,12 @@ TIMELINE = [
     task("w1", "task:execute", 12, 14),
     task("w2", "task::helper", 10, 11),  # no actor
     task("w2", "task:execute", 10, 11),
+    # several at once: the first to begin is the last to end
+    task("w3", "task::rollout-0:PureRolloutActor.__init__", 1, 2),
+    task("w3", "task::PureRolloutActor.generate_answers", 10.0, 13.01),
+    task("w3", "task:execute", 10.1, 13.0),
+    task("w3", "task::PureRolloutActor.generate_answers", 10.2, 11.01),
+    task("w3", "task:execute", 10.3, 11.0),
 ]
 
 
@@ -32,6 +38,8 @@ def test_calls_are_those_that_ran() -> None:
     assert [(s.actor, s.name, s.start, s.end) for s in found] == [
         ("policy-0", "fit", 10.5, 12),
         ("policy-0", "forward", 12, 14),
+        ("rollout-0", "generate_answers", 10.1, 13.0),
+        ("rollout-0", "generate_answers", 10.3, 11.0),
     ]
 
 
