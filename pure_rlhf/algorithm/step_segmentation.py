@@ -110,18 +110,18 @@ def split_steps(
     )
 
 
+def cat_padded(parts: Sequence[Tensor]) -> Tensor:
+    """The rows of all `(b, W)` tensors below one another, padded with zeros on the right to the widest."""
+    width = max(part.shape[1] for part in parts)
+    return torch.cat([pad(part, (0, width - part.shape[1])) for part in parts])
+
+
 def join_steps(parts: Sequence[StepSpans]) -> StepSpans:
     """The steps of several batches as those of one, whose rows are padded on the right."""
-    width = max(part.mask_BS.shape[1] for part in parts)
-
-    def joined(name: str) -> Tensor:
-        values = [getattr(part, name) for part in parts]
-        return torch.cat([pad(value, (0, width - value.shape[1])) for value in values])
-
     return StepSpans(
-        end_BS=joined("end_BS"),
-        mask_BS=joined("mask_BS"),
-        content_tokens_BS=joined("content_tokens_BS"),
+        end_BS=cat_padded([part.end_BS for part in parts]),
+        mask_BS=cat_padded([part.mask_BS for part in parts]),
+        content_tokens_BS=cat_padded([part.content_tokens_BS for part in parts]),
         truncated_B=torch.cat([part.truncated_B for part in parts]),
     )
 

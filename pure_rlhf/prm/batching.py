@@ -14,6 +14,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from pure_rlhf.algorithm.step_segmentation import cat_padded
 from pure_rlhf.types import PrmInputs
 
 T = TypeVar("T")
@@ -60,6 +61,15 @@ def plan_batches(lengths: Sequence[int], *, max_tokens: int, num_ranks: int = 1)
         if is_full or 2 * num_batches > len(lengths):
             return _deal_to_ranks(batches, lengths, num_ranks)
         num_batches *= 2
+
+
+def join_inputs(parts: Sequence[PrmInputs]) -> PrmInputs:
+    """What the PRM reads of several batches as that of one; any id pads, since the mask hides it."""
+    return PrmInputs(
+        input_ids_BU=cat_padded([part.input_ids_BU for part in parts]),
+        attention_mask_BU=cat_padded([part.attention_mask_BU for part in parts]),
+        read_index_BS=cat_padded([part.read_index_BS for part in parts]),
+    )
 
 
 @dataclass(frozen=True)

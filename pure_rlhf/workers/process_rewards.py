@@ -30,7 +30,13 @@ from pure_rlhf.algorithm.prm_losses import (
 )
 from pure_rlhf.algorithm.step_segmentation import response_spans, token_spans
 from pure_rlhf.monitoring.prm_metrics import scoring_metrics
-from pure_rlhf.prm.batching import PrmBatches, cut_into_batches, join_plans, plan_training
+from pure_rlhf.prm.batching import (
+    PrmBatches,
+    cut_into_batches,
+    join_inputs,
+    join_plans,
+    plan_training,
+)
 from pure_rlhf.prm.quality import step_metrics
 from pure_rlhf.prm.step_labels import LabelledRows, LabelledSteps
 from pure_rlhf.types import ImplicitRows, PrmInputs, StepRows, StepSpans
@@ -145,23 +151,28 @@ class LearnedRewards(ProcessRewards):
         self.files = files
 
     def start(self, parts: Sequence[RolloutPart]) -> None:
-        batches = [self._cut(self.reader.read(part.batch, part.steps)) for part in parts]
+        inputs = [self.reader.read(part.batch, part.steps) for part in parts]
+        batches = [self._cut(of_part) for of_part in inputs]
         # waits for the end, so that models that share a GPU's memory do not run at once
         wait = self.maker.args.train.colocate_actor_ref and self.config.reward.backend != "vllm"
-        self.sent.append((list(parts), batches, self._send(batches, wait=wait)))
+        self.sent.append((list(parts), inputs, batches, self._send(batches, wait=wait)))
 
     def finish(
         self, batch: Experience, steps: StepSpans, reference: Sequence[Answered]
     ) -> tuple[StepSpans, Tensor]:
-        self.batch, self.steps = batch, steps
+        self.steps = steps
         self.rewards_BS = torch.zeros(steps.mask_BS.shape)
-        for parts, batches, references in self.sent:
+        read: dict[int, PrmInputs] = {}  # first row of a part -> what the PRM reads of it
+        for parts, inputs, batches, references in self.sent:
+            read |= {part.first: of_part for part, of_part in zip(parts, inputs, strict=True)}
             found = iter(self.maker._flatten_results(references, 1))
             for part, cut in zip(parts, batches, strict=True):
                 mask_BS = part.steps.mask_BS
                 rewards_BS = cut.collect(list(itertools.islice(found, len(cut.rows))), mask_BS)
                 self.rewards_BS[part.rows, : mask_BS.shape[1]] = rewards_BS
         self.sent.clear()
+        if self.config.learns_prm:
+            self.inputs = join_inputs([read[first] for first in sorted(read)])
         return steps, self.rewards_BS
 
     def measure(self) -> dict[str, float]:
@@ -199,7 +210,7 @@ class LearnedRewards(ProcessRewards):
         weight_B = (
             outcome_weights(outcome_B) if labels_BS is None else step_label_weights(labels_BS)
         )
-        inputs = self.reader.read(self.batch, self.steps)
+        inputs = self.inputs
         lengths_B = inputs.attention_mask_BU.sum(-1)
 
         def rows_of(rows: list[int]) -> StepRows:
