@@ -22,9 +22,8 @@ from pathlib import Path
 from typing import Any
 
 RAY_SETUP_HOOK = "pure_rlhf.cpu_host.install"
-CORES = (
-    "PURE_CORES"  # of a CPU host, for those who work alone; 0 where the user has chosen the threads
-)
+CORES = "PURE_CORES"
+"""Variable: cores of a CPU host, for those who work alone; 0 where the user has chosen the threads."""
 
 
 def is_cpu_host() -> bool:

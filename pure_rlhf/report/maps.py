@@ -173,7 +173,9 @@ def trace_card(trace: Sequence[dict[str, Any]]) -> list[tuple[str, str, str]]:
         return []
     lanes = list(names.values())
     figure = empty_figure(60 + 26 * len(lanes))
-    kinds = sorted({str(call["name"]) for call in calls})  # one colour a name in every run
+    kinds = sorted(
+        {str(call["name"]) for call in calls}
+    )  # in one order, and so in one colour, whatever came first
     for number, kind in enumerate(kinds):
         mine = [call for call in calls if call["name"] == kind]
         figure.add_bar(

@@ -94,9 +94,8 @@ class PureSamplesGenerator(SamplesGenerator):
         self.begin_rollout: Callable[[], PartsInTheMaking] | None = None
         self._in_flight: dict[int, PromptRecord] = {}
         self._parts: PartsInTheMaking | None = None
-        self._arriving: dict[
-            int, list[Experience]
-        ] = {}  # index of the prompt -> its responses so far
+        # index of a prompt -> its responses so far
+        self._arriving: dict[int, list[Experience]] = {}
         # what a curriculum draws from
         self._rows: Iterator[tuple[list, list, list, list]] = iter(())
 

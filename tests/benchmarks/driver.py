@@ -16,6 +16,7 @@ import functools
 import json
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import time
@@ -43,6 +44,7 @@ from pure_rlhf.workers.gpu_turns import OwnGpus  # noqa: E402
 from pure_rlhf.workers.prm_reader import PrmReader  # noqa: E402
 from pure_rlhf.workers.process_rewards import make_process_rewards  # noqa: E402
 from pure_rlhf.workers.upstream import upstream_args  # noqa: E402
+from tests.small_ray import small_ray  # noqa: E402
 from tests.tiny_models import train_tokenizer  # noqa: E402
 
 SIZES = (64, 512, 4096, 16384)
@@ -166,24 +168,16 @@ def measure(num: int) -> dict[str, float]:
         for key, value in times.items():
             seconds.setdefault(key, []).append(value)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
-    return {key: sorted(values)[len(values) // 2] for key, values in seconds.items()} | {
-        "peak": peak
-    }
+    medians = {key: statistics.median(values) for key, values in seconds.items()}
+    return medians | {"peak": peak}
 
 
 def run_alone(num: int) -> None:
     """Print what `measure` finds, as JSON."""
-    ray.init(
-        address="local",
-        num_cpus=1,
-        include_dashboard=False,
-        object_store_memory=4 * 2**30,
-        log_to_driver=False,
-    )
-    small = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
-    found = measure(num)
+    with small_ray(object_store_bytes=4 * 2**30):
+        small = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+        found = measure(num)
     found["peak"] -= small
-    ray.shutdown()
     print(json.dumps(found))
 
 

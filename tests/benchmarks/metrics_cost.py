@@ -21,7 +21,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import ray
 import torch
 
 from pure_rlhf import cpu_host
@@ -32,6 +31,7 @@ from pure_rlhf.monitoring.metric_table import METRICS, check_declared
 from pure_rlhf.monitoring.rollout_metrics import rollout_metrics
 from pure_rlhf.monitoring.run_directory import RunDirectory
 from pure_rlhf.monitoring.sinks import RayMetrics
+from tests.small_ray import small_ray
 from tests.tiny_models import train_tokenizer
 
 cpu_host.install()
@@ -138,23 +138,17 @@ def cost_of_sinks(folder: Path) -> dict[str, float]:
     os.environ |= {"WANDB_MODE": "offline", "WANDB_DIR": str(folder), "WANDB_SILENT": "true"}
     logger = LoggerConfig(tensorboard_dir=str(folder), wandb=WandbConfig(enable=True))
     args = upstream_args(PureConfig(logger=logger))
-    ray.init(
-        address="local",
-        num_cpus=1,
-        include_dashboard=False,
-        object_store_memory=100 * 2**20,
-        log_to_driver=False,
-    )
-    metrics = {key.replace("<name>", "held_out"): 0.123456789 for key in METRICS}
-    gauges, wandb, tensorboard = RayMetrics("benchmark"), WandbLogger(args), TensorboardLogger(args)
-    found = {
-        "Ray (always)": milliseconds(lambda number: gauges.log(number, metrics)),
-        "TensorBoard": milliseconds(lambda number: tensorboard.log_train(number, metrics)),
-        "Weights & Biases": milliseconds(lambda number: wandb.log_train(number, metrics)),
-    }
-    wandb.close()
-    tensorboard.close()
-    ray.shutdown()
+    with small_ray():
+        metrics = {key.replace("<name>", "held_out"): 0.123456789 for key in METRICS}
+        gauges = RayMetrics("benchmark")
+        wandb, tensorboard = WandbLogger(args), TensorboardLogger(args)
+        found = {
+            "Ray (always)": milliseconds(lambda number: gauges.log(number, metrics)),
+            "TensorBoard": milliseconds(lambda number: tensorboard.log_train(number, metrics)),
+            "Weights & Biases": milliseconds(lambda number: wandb.log_train(number, metrics)),
+        }
+        wandb.close()
+        tensorboard.close()
     return found
 
 

@@ -14,6 +14,7 @@ median of each phase, of the whole step, and the ratios. What upstream needs on 
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import statistics
@@ -74,7 +75,7 @@ def answer_lengths(kind: Lengths) -> list[int]:
     # a log-normal distribution with mean m has its median at m exp(-s^2 / 2)
     tail = NormalDist(0, TAIL_SPREAD)
     shares = [tail.inv_cdf((place + 0.5) / count) - TAIL_SPREAD**2 / 2 for place in range(count)]
-    lengths = [min(round(MEAN_TOKENS * 2.718281828**share), MOST_TOKENS) for share in shares]
+    lengths = [min(round(MEAN_TOKENS * math.exp(share)), MOST_TOKENS) for share in shares]
     random.Random(0).shuffle(lengths)
     return lengths
 

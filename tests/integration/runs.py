@@ -111,9 +111,13 @@ class Run:
             request = urllib.request.Request(address[1] + path, headers=headers)
             with urllib.request.urlopen(request, timeout=5) as reply:
                 return json.load(reply)
-        except FileNotFoundError:  # the token goes with the run
-            return {}
-        except (urllib.error.URLError, TimeoutError, ConnectionError, json.JSONDecodeError):
+        except (
+            FileNotFoundError,  # the token goes with the run
+            urllib.error.URLError,
+            TimeoutError,
+            ConnectionError,
+            json.JSONDecodeError,
+        ):
             return {}
 
     def actor_names(self) -> dict[str, int]:

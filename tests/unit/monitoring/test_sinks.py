@@ -28,6 +28,7 @@ from pure_rlhf.monitoring.sinks import (
 cpu_host.install()
 
 from pure_rlhf.workers.upstream import upstream_args  # noqa: E402
+from tests.small_ray import small_ray  # noqa: E402
 
 KEYS = [key.replace("<name>", "held_out") for key in METRICS]
 STEPS = 3
@@ -50,16 +51,7 @@ def log_and_scrape(expected: dict[str, float]) -> dict[str, float]:
     """Log two steps on a Ray of one's own; what its Prometheus page shows in the end (within a minute)."""
     import ray
 
-    ray.init(
-        address="local",
-        num_cpus=1,
-        include_dashboard=False,
-        object_store_memory=100 * 2**20,
-        log_to_driver=False,
-        configure_logging=False,
-        _system_config={"metrics_report_interval_ms": 500},
-    )
-    try:
+    with small_ray(configure_logging=False, _system_config={"metrics_report_interval_ms": 500}):
         sink = RayMetrics("run-7")
         for step in (1, STEPS):
             sink.log(step, values(step))
@@ -75,8 +67,6 @@ def log_and_scrape(expected: dict[str, float]) -> dict[str, float]:
                 continue
             lines = re.findall(r'^(ray_pure_\w+)\{.*run="run-7".*\} (\S+)$', text, re.MULTILINE)
             found = {name: float(value) for name, value in lines}
-    finally:
-        ray.shutdown()
     return found
 
 
