@@ -26,6 +26,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
@@ -45,7 +46,7 @@ SMOOTHING_STEPS = 5
 COLLAPSE_POINTS = 0.20
 EXPLOITATION_POINTS = 0.10
 RUN_NAME = re.compile(r"(.+)-seed(\d+)")
-PageName = Literal["credit", "online_prm", "prime"]
+PageName = Literal["credit", "online_prm", "prime", "async"]
 
 # what a step's row holds beside the truth -> key in metrics.jsonl
 FROM_METRICS = {
@@ -57,6 +58,7 @@ FROM_METRICS = {
     "held_out_f1": "prm/held_out_f1",
     "curriculum_yield": "curriculum/yield",
     "step_seconds": "timing/step",
+    "staleness": "async/staleness",
     "answered_frac": "reward/answered_frac",
 }
 
@@ -79,6 +81,10 @@ class RunHistory:
     def smoothed(self, key: str) -> list[float]:
         """The mean of the last five steps, at each step."""
         return running_mean(self.column(key))
+
+    def wall_clock(self) -> list[float]:
+        """Seconds of training after each step: evaluations and checkpoints between the steps are left out."""
+        return list(accumulate(self.column("step_seconds")))
 
 
 def running_mean(values: Sequence[float], window: int = SMOOTHING_STEPS) -> list[float]:

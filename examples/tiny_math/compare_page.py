@@ -59,6 +59,10 @@ def render_comparison(
         for title, key, share in curves
         if any(key in row for runs in by_setting.values() for row in runs[0].rows)
     ]
+    if facts["page"] == "async":
+        cards[1:1] = [
+            ("Accuracy of sampled answers by wall clock (s)", wall_clock_figure(by_setting, colors))
+        ]
     cards += [
         (f"{name}: what the PRM sees, and what is true", belief_figure(runs))
         for name, runs in by_setting.items()
@@ -174,6 +178,20 @@ def curve_figure(
         _add_band(figure, steps, columns, name, color=colors[name])
     if share:
         figure.update_yaxes(tickformat=".0%")
+    return figure
+
+
+def wall_clock_figure(by_setting: Histories, colors: dict[str, str]) -> go.Figure:
+    """Smoothed accuracy of sampled answers against the seconds of training, means over seeds of both at each step."""
+    figure = empty_figure(FIGURE_HEIGHT)
+    for name, runs in by_setting.items():
+        seconds = [
+            fmean(column) for column in zip(*(run.wall_clock() for run in runs), strict=True)
+        ]
+        _add_band(
+            figure, seconds, [run.smoothed("accuracy") for run in runs], name, color=colors[name]
+        )
+    figure.update_yaxes(tickformat=".0%")
     return figure
 
 

@@ -153,8 +153,41 @@ def prime_outcome(by_setting: Histories, summaries: Summaries) -> list[str]:
     return lines
 
 
+def async_outcome(by_setting: Histories, summaries: Summaries) -> list[str]:
+    """Whether the ends of the settings lie within each other's seeds, and the time that each took."""
+    lines = []
+    for key, what in (
+        ("greedy_after", "Greedy accuracy on held-out problems at the end"),
+        ("accuracy_last", "Sampled answers with a right final answer, last steps"),
+        ("solutions_right_last", "Solutions right in every step, last steps"),
+    ):
+        spans = {
+            name: sorted(row[key] for row in summaries if row["setting"] == name)
+            for name in by_setting
+        }
+        shown = [
+            f"{name} {fmean(values):.1%} ({values[0]:.1%} to {values[-1]:.1%})"
+            for name, values in spans.items()
+        ]
+        overlap = max(values[0] for values in spans.values()) <= min(
+            values[-1] for values in spans.values()
+        )
+        verdict = "the seeds overlap" if overlap else "the seeds do not overlap"
+        lines.append(f"<b>{what}</b>: {'; '.join(shown)}: {verdict}.")
+    seconds = {
+        name: fmean([run.wall_clock()[-1] for run in runs]) for name, runs in by_setting.items()
+    }
+    first = next(iter(seconds.values()))
+    shown = [f"{name} {value:.0f} s ({value / first:.2f})" for name, value in seconds.items()]
+    lines.append(
+        f"<b>Seconds of training, evaluations left out</b> (in brackets: of the first setting's): {', '.join(shown)}."
+    )
+    return lines
+
+
 QUESTIONS: dict[PageName, Question] = {
     "credit": Question("Credit assignments compared", credit_outcome),
     "online_prm": Question("A PRM that learns, against reward hacking", online_outcome),
+    "async": Question("Training one step behind", async_outcome),
     "prime": Question("PRIME, outcomes alone, and PURE", prime_outcome),
 }

@@ -25,7 +25,12 @@ from examples.tiny_math.compare import (
     true_quality,
 )
 from examples.tiny_math.compare_page import prm_section, render_comparison
-from examples.tiny_math.compare_questions import credit_outcome, online_outcome, prime_outcome
+from examples.tiny_math.compare_questions import (
+    async_outcome,
+    credit_outcome,
+    online_outcome,
+    prime_outcome,
+)
 from tests.browser import CHROMIUM, browse
 
 PROMPT = "Compute 47 + 5 - 8.\n\nPlease reason."
@@ -236,6 +241,30 @@ def test_prime_is_compared_with_its_control() -> None:
     assert "PRIME 53.0% → 68.0%" in lines[3]
 
 
+def test_asynchronous_runs_are_compared_by_their_ends_and_their_time() -> None:
+    histories: dict[str, list[RunHistory]] = {}
+    for setting, ends, seconds in (
+        ("0 steps ahead", (0.90, 0.94), 4.0),
+        ("1 steps ahead", (0.93, 0.97), 3.0),
+        ("9 steps ahead", (0.10, 0.20), 3.0),
+    ):
+        for seed, end in enumerate(ends):
+            run = history(setting, [0.5] * 5 + [end] * 10, [0.0] * 15, seed)
+            for row in run.rows:
+                row["step_seconds"] = seconds
+            histories.setdefault(setting, []).append(run)
+    summaries = [run_summary(run) for runs in histories.values() for run in runs]
+    far = histories.pop("9 steps ahead")
+    lines = async_outcome(histories, summaries)
+    assert (
+        "0 steps ahead 92.0% (90.0% to 94.0%); 1 steps ahead 95.0% (93.0% to 97.0%): the seeds overlap"
+        in lines[0]
+    )
+    assert "0 steps ahead 60 s (1.00), 1 steps ahead 45 s (0.75)" in lines[-1]
+    lines = async_outcome({**histories, "9 steps ahead": far}, summaries)
+    assert "the seeds do not overlap" in lines[0]
+
+
 def test_the_table_of_defects() -> None:
     run = history("PRM softmin none", [0.9] * 30, [0.1] * 30)
     for row in run.rows:
@@ -245,6 +274,17 @@ def test_the_table_of_defects() -> None:
     assert "<td>20 of 40</td>" in text, "of the last 20 steps"
     assert "<td>25% (50%)</td><td>-</td>" in text
     assert prm_section({"VR": [history("VR", [0.9] * 3, [0.0] * 3)]}, []) == ""
+
+
+def test_the_page_of_asynchronous_runs_has_their_wall_clock() -> None:
+    runs = [history(f"{ahead} steps ahead", [0.5, 0.8, 0.9], [0.0] * 3) for ahead in (0, 1)]
+    for seconds, run in zip((4.0, 3.0), runs, strict=True):
+        for row in run.rows:
+            row["step_seconds"] = seconds
+    assert runs[1].wall_clock() == [3.0, 6.0, 9.0]
+    page = render_comparison(runs, [run_summary(run) for run in runs], {**FACTS, "page": "async"})
+    assert "Accuracy of sampled answers by wall clock" in page
+    assert "by wall clock" not in render_comparison(runs, [run_summary(run) for run in runs], FACTS)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
