@@ -113,8 +113,21 @@ class BestOfNRecord(TypedDict):
     curves: dict[str, list[IntervalRecord]]  # by method, one entry a size
 
 
+class LabelledStepsRecord(TypedDict):
+    """One kind of defect; a result of `evaluation.labelled_steps.score_steps` with the name of the kind."""
+
+    name: str
+    num_wrong: int  # steps
+    num_wrong_found: int
+    wrong_found: IntervalRecord | None  # share of these; None where there is no wrong step
+    num_right: int
+    num_right_passed: int
+    right_passed: IntervalRecord | None
+
+
 class PrmRecord(TypedDict, total=False):
     """`prm.json`; empty where the PRM was neither trained nor measured here."""
 
     stages: list[PrmStageRecord]  # first to last
     best_of_n: list[BestOfNRecord]
+    labelled_steps: list[LabelledStepsRecord]

@@ -260,7 +260,8 @@ def read_object(path: Path, notes: list[str]) -> Any:
         return {}
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    # a file that came with a downloaded PRM may also be nested too deeply or hold a number of thousands of digits
+    except (OSError, ValueError, RecursionError) as error:
         notes.append(f"{path.name} cannot be read: {error}.")
         return {}
     if not isinstance(value, dict):

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from plotly.offline import get_plotlyjs
 
 from pure_rlhf.monitoring.records import AlarmRecord, EvaluationRecord, PrmRecord, RolloutRecord
-from pure_rlhf.report.prm import prm_cards, prm_table
+from pure_rlhf.report.prm import labelled_steps_table, prm_cards, prm_table
 from pure_rlhf.report.reader import READER_SCRIPT, READER_STYLE, reader_html, reader_rows
 
 _COLUMNS = (
@@ -42,7 +42,7 @@ def render_page(
     """The whole page as one string.
 
     Args:
-        prm: see `prm.collect_prm_record`.
+        prm: see `prm.readable_prm`.
         cards: see `figures.figure_cards`; missing: titles of those that the run has no data for.
     """
     of_prm = prm_cards(prm)
@@ -181,7 +181,8 @@ def _prm(record: PrmRecord, cards: list[tuple[str, str, str]], first: int) -> st
     if not record:
         return ""
     items = cards_html([(title, caption) for title, caption, _ in cards], first)
-    return f"<section><h2>Process reward model</h2>{prm_table(record)}<div class=grid>{items}</div></section>"
+    tables = prm_table(record) + labelled_steps_table(record)
+    return f"<section><h2>Process reward model</h2>{tables}<div class=grid>{items}</div></section>"
 
 
 def embed(value: object) -> str:
@@ -211,7 +212,7 @@ dd{margin:0;font-size:14px;font-weight:550;overflow-wrap:anywhere}
 main{max-width:1288px;margin:0 auto;padding:22px 24px 80px}
 section{margin:0 0 34px}
 .scroll{overflow-x:auto} .scroll table{width:max-content}
-h2{font-size:20px;margin:0 0 12px} h3{font-size:15px;margin:0}
+h2{font-size:20px;margin:0 0 12px} h3{font-size:15px;margin:0} section>h3{margin:18px 0 6px}
 .notes{background:#fff8e6;border:1px solid #f0d894;border-radius:10px;padding:10px 16px;margin:0 0 20px}
 .alarms{background:#fdecec;border-color:#e3a4a8}
 .notes ul,.notes ol{margin:4px 0 0;padding-left:20px}

@@ -1,20 +1,27 @@
 """How good the PRM of a run is: what its training and its evaluation left beside it, for report.html.
 
 `prm_training` writes `prm_evaluation.json` into the folder of each stage and names the folder that it went on from;
-`evaluation/eval_prm.sh` writes `prm_report.json` with best-of-N. A run copies both into its own `prm.json`, so that its
-report can be made again where the PRM is not.
+`evaluation/eval_prm.sh` writes `prm_report.json` with best-of-N and labelled steps. A run copies both into its own
+`prm.json`, so that its report can be made again where the PRM is not. `prm_report.json` may have come with a downloaded
+PRM: what it holds is checked before it is shown (`readable_prm`), and its texts are escaped.
 """
 
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import plotly.graph_objects as go
 
-from pure_rlhf.monitoring.records import BestOfNRecord, PrmRecord, PrmStageRecord
+from pure_rlhf.monitoring.records import (
+    BestOfNRecord,
+    IntervalRecord,
+    LabelledStepsRecord,
+    PrmRecord,
+    PrmStageRecord,
+)
 from pure_rlhf.monitoring.run_directory import read_object
 from pure_rlhf.report.figures import COLORS, empty_figure
 
@@ -30,6 +37,11 @@ METHOD_COLORS = {
     "oracle": COLORS[6],
 }
 WITHOUT_PRM = ("majority", "oracle")
+STEP_SHARES = (
+    ("wrong_found", "num_wrong_found", "num_wrong"),
+    ("right_passed", "num_right_passed", "num_right"),
+)
+"""The shares of a kind of labelled steps, each with the numbers of its hits and of its steps."""
 BANDS = ("softmin", "majority")
 """Methods whose intervals are drawn; those of all would hide each other."""
 COLUMNS = (
@@ -44,25 +56,95 @@ COLUMNS = (
 
 
 def collect_prm_record(model: str | None) -> PrmRecord:
-    """What stands in and beside the folder of a PRM: {"stages": [first ... last], "best_of_n": [...]}, or {}.
+    """What stands in and beside the folder of a PRM: {"stages": [first ... last], "best_of_n": [...],
+    "labelled_steps": [...]}, or {}.
 
     A hub name, or a PRM that was not trained and measured here, has nothing. What cannot be read is left out.
     """
     stages: list[PrmStageRecord] = []
     best_of_n: list[BestOfNRecord] = []
+    labelled_steps: list[LabelledStepsRecord] = []
     folder = Path(model) if model else None
     seen: set[Path] = set()
     while folder is not None and folder.is_dir() and folder.resolve() not in seen:
         seen.add(folder.resolve())
         if not stages:
             for file in sorted(folder.rglob(REPORT_FILE)):
-                best_of_n += read_object(file, []).get("best_of_n", [])
+                report = read_object(file, [])
+                best_of_n += _entries(report, "best_of_n")
+                labelled_steps += _entries(report, "labelled_steps")
         stage = read_object(folder / STAGE_FILE, [])
         if not stage:
             break
         stages.insert(0, cast(PrmStageRecord, {"name": folder.name, **stage}))
         folder = Path(stage["base"]) if stage.get("base") else None
-    return {"stages": stages, "best_of_n": best_of_n} if stages or best_of_n else {}
+    if not (stages or best_of_n or labelled_steps):
+        return {}
+    return {"stages": stages, "best_of_n": best_of_n, "labelled_steps": labelled_steps}
+
+
+def readable_prm(record: PrmRecord) -> tuple[PrmRecord, list[str]]:
+    """The record without the entries of best-of-N and labelled steps that are not what they should be, and notes."""
+    kept: dict[str, Any] = dict(record)
+    notes = []
+    checks: tuple[tuple[str, Callable[[Any], bool]], ...] = (
+        ("best_of_n", _is_best_of_n),
+        ("labelled_steps", _is_labelled_steps),
+    )
+    for key, is_readable in checks:
+        entries = _entries(record, key)
+        kept[key] = [entry for entry in entries if is_readable(entry)]
+        num_bad = len(entries) - len(kept[key])
+        if num_bad:
+            notes.append(
+                f"prm.json: {num_bad} of {len(entries)} entries of {key} cannot be read and are left out."
+            )
+    return cast(PrmRecord, {key: value for key, value in kept.items() if value}), notes
+
+
+def _entries(report: Mapping[str, Any], key: str) -> list[Any]:
+    """The list under the key; anything else becomes one entry, which `readable_prm` finds."""
+    entries = report.get(key, [])
+    return entries if isinstance(entries, list) else [entries]
+
+
+def _is_best_of_n(entry: Any) -> bool:
+    if not isinstance(entry, dict) or not {"name", "num_problems"} <= entry.keys():
+        return False
+    sizes, curves = entry.get("sizes"), entry.get("curves")
+    return (
+        isinstance(sizes, list)
+        and all(type(size) is int and 1 <= size < 1 << 31 for size in sizes)
+        and isinstance(curves, dict)
+        and curves.keys() <= METHOD_COLORS.keys()
+        and all(
+            isinstance(points, list) and len(points) == len(sizes) and all(map(_is_share, points))
+            for points in curves.values()
+        )
+    )
+
+
+def _is_labelled_steps(entry: Any) -> bool:
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+        return False
+    for share, hits, count in STEP_SHARES:
+        num_hits, num_steps = entry.get(hits), entry.get(count)
+        if not (type(num_hits) is int and type(num_steps) is int and 0 <= num_hits <= num_steps):
+            return False
+        if not (_is_share(entry.get(share)) if num_steps else entry.get(share) is None):
+            return False
+    return True
+
+
+def _is_share(found: Any) -> bool:
+    interval = found.get("interval") if isinstance(found, dict) else None
+    if not isinstance(interval, list) or len(interval) != 2:
+        return False
+    # rounding may go a little beyond 0 and 1
+    return all(
+        isinstance(number, int | float) and -0.001 <= number <= 1.001
+        for number in (found.get("value"), *interval)
+    )
 
 
 def prm_table(record: PrmRecord) -> str:
@@ -84,6 +166,31 @@ def prm_table(record: PrmRecord) -> str:
         "reward is not positive.</p>"
     )
     return table if stages else ""
+
+
+def labelled_steps_table(record: PrmRecord) -> str:
+    """What the PRM sees by kind of defect, one row each, as HTML; empty where nobody measured it."""
+    kinds = record.get("labelled_steps", [])
+    rows = "".join(
+        f"<tr><th>{html.escape(kind['name'])}</th>"
+        f"<td>{_share_of(kind['num_wrong_found'], kind['num_wrong'], kind['wrong_found'])}</td>"
+        f"<td>{_share_of(kind['num_right_passed'], kind['num_right'], kind['right_passed'])}</td></tr>"
+        for kind in kinds
+    )
+    table = (
+        "<h3>By kind of defect</h3><div class=scroll><table><thead><tr><th></th><th>wrong steps found</th>"
+        f"<th>right steps let pass</th></tr></thead>{rows}</table></div>"
+        "<p class=caption>Labelled steps of evaluation/eval_prm.sh; the small figures are 95 % Wilson intervals.</p>"
+    )
+    return table if kinds else ""
+
+
+def _share_of(num_hits: int, num_steps: int, share: IntervalRecord | None) -> str:
+    """Example: "31 of 40: 77.5% <small>62.5% to 87.7%</small>"."""
+    if share is None:
+        return ""
+    low, high = share["interval"]
+    return f"{num_hits} of {num_steps}: {share['value']:.1%} <small>{low:.1%} to {high:.1%}</small>"
 
 
 def prm_cards(record: PrmRecord) -> list[tuple[str, str, str]]:

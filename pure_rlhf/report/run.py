@@ -14,6 +14,7 @@ from pure_rlhf.report.figures import figure_cards
 from pure_rlhf.report.maps import MAP_TITLES, map_cards, trace_card
 from pure_rlhf.report.page import render_page
 from pure_rlhf.report.panels import PANELS
+from pure_rlhf.report.prm import readable_prm
 
 
 def write_report(run_dir: str | Path, target: Path | None = None) -> Path:
@@ -30,13 +31,14 @@ def write_report(run_dir: str | Path, target: Path | None = None) -> Path:
     cards += map_cards(record.metrics, record.alarms) + trace_card(record.trace)
     titles = ["Accuracy", *(panel.title for panel in PANELS), *MAP_TITLES]
     drawn = {title for title, _, _ in cards}
+    prm, unreadable = readable_prm(record.prm)
     page = render_page(
         name=record.name,
         facts=run_facts(record),
-        notes=record.notes,
+        notes=[*record.notes, *unreadable],
         alarms=record.alarms,
         evaluation=record.evaluation,
-        prm=record.prm,
+        prm=prm,
         cards=cards,
         missing=[title for title in titles if title not in drawn],
         rollouts=record.rollouts,

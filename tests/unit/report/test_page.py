@@ -65,6 +65,20 @@ def answers(step: int) -> list[dict[str, Any]]:
     return [first, unknown, {**cut, "verifiable_reward": 1}]
 
 
+def kind(name: str, num_wrong: int = 40) -> dict[str, Any]:
+    """A kind of labelled steps as prm_report.json holds it; three of four wrong steps are found."""
+    share = {"value": 0.75, "interval": [0.6, 0.86]}
+    return {
+        "name": name,
+        "num_wrong": num_wrong,
+        "num_wrong_found": 3 * num_wrong // 4,
+        "wrong_found": share if num_wrong else None,
+        "num_right": 100,
+        "num_right_passed": 90,
+        "right_passed": {"value": 0.9, "interval": [0.83, 0.94]},
+    }
+
+
 def write_prm(folder: Path) -> Path:
     """Two stages of a PRM's training, and what best-of-N found for the last."""
     for name, base, f1 in (("stage_1", "policy", 0.791), ("prm", "stage_1", 0.894)):
@@ -83,7 +97,7 @@ def write_prm(folder: Path) -> Path:
         "name": "held <b>out", "num_problems": hostile, "sizes": [1, 2], "curves": curves
     }  # fmt: skip
     (folder / "prm" / "measured").mkdir()
-    report = {"best_of_n": [candidates]}
+    report = {"best_of_n": [candidates], "labelled_steps": [kind("<b>omission"), kind("none", 0)]}
     (folder / "prm" / "measured" / "prm_report.json").write_text(json.dumps(report))
     return folder / "prm"
 
@@ -93,6 +107,20 @@ def test_a_prm_that_nobody_measured_here_has_no_record(tmp_path: Path) -> None:
     assert collect_prm_record(str(tmp_path)) == {}
     assert collect_prm_record("jinachris/PURE-PRM-7B") == {}
     assert collect_prm_record(None) == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"labelled_steps": 5, "best_of_n": {"a": 1}}', "[" * 100_000, f'{{"a": {"9" * 10_000}}}'],
+    ids=["no lists", "deep", "long number"],
+)
+def test_a_hostile_report_beside_a_prm_stops_no_run(tmp_path: Path, text: str) -> None:
+    (tmp_path / "prm_report.json").write_text(text)
+    (tmp_path / "run").mkdir()
+    RunDirectory(tmp_path / "run").write_prm_record(collect_prm_record(str(tmp_path)))
+    body = visible(write_report(tmp_path / "run").read_text())
+    assert "<h2>Process reward model</h2>" not in body
+    assert ("1 of 1 entries of labelled_steps" in body) == ("labelled_steps" in text)
 
 
 @pytest.fixture
@@ -157,6 +185,66 @@ def test_report_shows_everything_of_a_complete_run(run_dir: Path) -> None:
         "Time per phase",
     ):
         assert f"<h3>{title}</h3>" in body
+
+
+def test_kinds_of_defects_are_a_table(run_dir: Path) -> None:
+    body = visible(write_report(run_dir).read_text())
+    assert "<h3>By kind of defect</h3>" in body
+    assert (
+        "<tr><th>&lt;b&gt;omission</th><td>30 of 40: 75.0% <small>60.0% to 86.0%</small></td>"
+        "<td>90 of 100: 90.0% <small>83.0% to 94.0%</small></td></tr>"
+    ) in body
+    assert "<tr><th>none</th><td></td><td>90 of 100" in body, (
+        "nothing is asked where nothing is wrong"
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": 5},
+        {"num_wrong": "40<script>"},
+        {"num_wrong": -1, "num_wrong_found": -1},
+        {"num_wrong_found": 41},
+        {"wrong_found": None},
+        {"wrong_found": "75 %"},
+        {"right_passed": {"value": "<script>", "interval": [0, 1]}},
+        {"right_passed": {"value": 0.9, "interval": [0.8]}},
+        {"right_passed": {"value": 0.9, "interval": [0.8, float("nan")]}},
+        {"right_passed": {"value": 10**400, "interval": [0, 1]}},
+    ],
+)
+def test_a_malformed_kind_costs_only_itself(run_dir: Path, change: dict[str, Any]) -> None:
+    record = json.loads((run_dir / "prm.json").read_text())
+    record["labelled_steps"] += [kind("broken") | change, "no object", None]
+    (run_dir / "prm.json").write_text(json.dumps(record))
+    page = write_report(run_dir).read_text()
+    body = visible(page)
+    assert "prm.json: 3 of 5 entries of labelled_steps cannot be read and are left out." in body
+    assert "<th>&lt;b&gt;omission</th>" in body and "<th>broken</th>" not in body
+    assert "Best of N: held" in body and "40<script>" not in page
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sizes": None},
+        {"sizes": [1, 10**400]},
+        {"curves": {"<b>": []}},
+        {"curves": {"min": [{"value": 1}, {}]}},
+        {"curves": {"min": []}},
+    ],
+)
+def test_malformed_best_of_n_costs_only_itself(run_dir: Path, change: dict[str, Any]) -> None:
+    record = json.loads((run_dir / "prm.json").read_text())
+    record["best_of_n"] += [
+        record["best_of_n"][0] | {"name": "broken"} | change,
+        {"name": "broken"},
+    ]
+    (run_dir / "prm.json").write_text(json.dumps(record))
+    body = visible(write_report(run_dir).read_text())
+    assert "prm.json: 2 of 3 entries of best_of_n cannot be read and are left out." in body
+    assert "Best of N: held" in body and "Best of N: broken" not in body
 
 
 def test_report_needs_no_network(run_dir: Path) -> None:
