@@ -1,4 +1,5 @@
-"""`python -m evaluation.evaluate_prm --model PRM ...`: measure a PRM on ProcessBench, PRMBench and best-of-N.
+"""`python -m evaluation.evaluate_prm --model PRM ...`: measure a PRM on ProcessBench, PRMBench, best-of-N
+and your own labelled steps.
 
 Scores are on disk as they are made; the same command continues where a run ended. Exit codes: 0 done; 1 the PRM cannot
 be used, or gives no usable scores; 2 the settings, the model's folder or a file are wrong (all problems are listed, no
@@ -22,6 +23,14 @@ import tyro
 from evaluation.answers import weights_digest
 from evaluation.best_of_n import best_of_n
 from evaluation.candidates import CandidateSet, load_candidates
+from evaluation.labelled_steps import (
+    DefectKind,
+    kind_sources,
+    load_kind,
+    repeated_kinds,
+    score_steps,
+    score_together,
+)
 from evaluation.prm_bench import PrmBench, item_sources, load_items, score_items
 from evaluation.prm_page import load_published, render_page, summary_text
 from evaluation.prm_scores import ScoreFile, Scorer, sample_key, score_missing
@@ -60,6 +69,10 @@ class PrmEvaluationSettings:
     best_of_n: tuple[str, ...] = ()
     """Candidate answers: files of evaluation.evaluate (answers/MODEL/BENCHMARK.sampled.jsonl), other forms (see
     evaluation/candidates.py), or hub data sets such as RLHFlow/Deepseek-MATH500-Test."""
+    labelled_steps: tuple[str, ...] = ()
+    """Your own step-labelled solutions: files, or a folder of files, each of one kind of defect and named by it
+    (wrong_operation.jsonl), in TRL's form: columns prompt, completions (a list of texts) and labels (true or false for
+    each). The PRM reads the prompts as they stand, without --input_template."""
     problems: tuple[str, ...] = ()
     """The problem files that answers of evaluation.evaluate are to, where it was given files."""
     data_dir: Path | None = None
@@ -67,10 +80,11 @@ class PrmEvaluationSettings:
     output_dir: Path = Path("output/prm_evaluation")
     """Scores and report. A folder with scores of this PRM is continued."""
     max_problems: int | None = None
-    """Only so many of each subset, class and best-of-N file, evenly spread (for a trial; the report says so)."""
+    """Only so many of each subset, class, best-of-N file and kind, evenly spread (for a trial; the report says so)."""
     input_template: str = "{}"
     """What a PRM of the convention pure reads as the prompt; the first {} is replaced by the problem. PURE's reads the
-    bare problem; one that was trained on rendered prompts needs their template."""
+    bare problem; one that was trained on rendered prompts needs their template. Never put around the prompts of
+    --labelled_steps: those are what the PRM was trained on already."""
     prm_convention: str | None = None
     """How steps are laid out and read: pure, qwen, skywork, math_shepherd or rlhflow; None: recognised."""
     max_tokens_per_batch: int = 16384
@@ -88,6 +102,7 @@ class Plan:
     subsets: list[Subset]
     bench: PrmBench | None
     candidate_sets: list[CandidateSet]
+    kinds: list[DefectKind]
     convention: str
     input_template: str
     scores: ScoreFile
@@ -98,11 +113,16 @@ class Plan:
         pairs += [(item.question, item.steps) for item in (self.bench.items if self.bench else [])]
         for candidates in self.candidate_sets:
             pairs += [(p.question, steps) for p in candidates.problems for steps in p.answers]
-        return [self._sample(*pair) for pair in pairs]
+        labelled = [solution.sample for kind in self.kinds for solution in kind.solutions]
+        return [self._sample(*pair) for pair in pairs] + labelled
 
     def rewards(self, question: str, steps: tuple[str, ...]) -> list[float]:
         """The rewards of an answer that has been scored."""
-        return self.scores.rewards[sample_key(self._sample(question, steps))]
+        return self.rewards_of(self._sample(question, steps))
+
+    def rewards_of(self, sample: PrmSample) -> list[float]:
+        """The same of one whose prompt is rendered."""
+        return self.scores.rewards[sample_key(sample)]
 
     def _sample(self, question: str, steps: tuple[str, ...]) -> PrmSample:
         return PrmSample(question, render_prompt(self.input_template, question), steps)
@@ -137,6 +157,9 @@ def prepare(settings: PrmEvaluationSettings) -> Plan:
         lambda files: load_items(files, settings.max_problems), [items] if items else []
     )
     candidate_sets = attempt(candidates, settings.best_of_n)
+    kind_files = list(chain(*attempt(kind_sources, settings.labelled_steps)))
+    kinds = attempt(load_kind, kind_files)
+    problems += repeated_kinds(kind_files)
     if problems:
         raise ConfigError(problems)
     convention, scores = model[0]
@@ -145,6 +168,7 @@ def prepare(settings: PrmEvaluationSettings) -> Plan:
         subsets=[replace(s, solutions=spread(s.solutions, most)) for s in subsets],
         bench=bench[0] if bench else None,
         candidate_sets=[replace(c, problems=spread(c.problems, most)) for c in candidate_sets],
+        kinds=[replace(k, solutions=spread(k.solutions, most)) for k in kinds],
         convention=convention,
         input_template=settings.input_template,
         scores=scores,
@@ -169,9 +193,15 @@ def _check_model(model: str, settings: PrmEvaluationSettings) -> tuple[str, Scor
 
 def _check_values(settings: PrmEvaluationSettings) -> list[str]:
     """Problems that the values alone show."""
-    measured = settings.process_bench or settings.prm_bench or settings.best_of_n
+    measured = (
+        settings.process_bench
+        or settings.prm_bench
+        or settings.best_of_n
+        or settings.labelled_steps
+    )
     rules = [
-        ("process_bench, --prm_bench, --best_of_n", (), bool(measured), "name at least one thing to measure"),
+        ("process_bench, --prm_bench, --best_of_n, --labelled_steps", (), bool(measured),
+         "name at least one thing to measure"),
         ("problems", settings.problems, bool(settings.best_of_n) or not settings.problems,
          "belongs to --best_of_n, which is not given"),
         ("max_problems", settings.max_problems, settings.max_problems is None or settings.max_problems >= 1,
@@ -186,6 +216,7 @@ def _check_values(settings: PrmEvaluationSettings) -> list[str]:
             ("process_bench", settings.process_bench),
             ("prm_bench", settings.prm_bench),
             ("best_of_n", settings.best_of_n),
+            ("labelled_steps", settings.labelled_steps),
         )
     ]
     return [f"--{flag} {value!r}: {rule}" for flag, value, good, rule in rules if not good]
@@ -228,6 +259,18 @@ def build_results(plan: Plan, settings: PrmEvaluationSettings) -> dict[str, Any]
         }
         for candidates in plan.candidate_sets
     ]  # fmt: skip
+    results["labelled_steps"] = []
+    all_labels, all_rewards = [], []
+    for kind in plan.kinds:
+        labels = [solution.labels for solution in kind.solutions]
+        rewards = [plan.rewards_of(solution.sample) for solution in kind.solutions]
+        results["labelled_steps"].append(
+            {"name": kind.name, "source": kind.source, **score_steps(labels, rewards)}
+        )
+        all_labels += labels
+        all_rewards += rewards
+    if plan.kinds:
+        results["labelled_steps_together"] = score_together(all_labels, all_rewards)
     return results
 
 

@@ -1,4 +1,5 @@
-"""prm_report.html and the summary for the terminal: what a PRM scored on ProcessBench, PRMBench and best-of-N.
+"""prm_report.html and the summary for the terminal: what a PRM scored on ProcessBench, PRMBench, best-of-N
+and labelled steps.
 
 Self-contained. Published figures stand beside the PRM's own, marked as such; names of files and models are untrusted
 and escaped.
@@ -20,7 +21,7 @@ from evaluation.prm_figures import positions_figure
 from evaluation.process_bench import SUBSETS
 from pure_rlhf.monitoring.records import BestOfNRecord
 from pure_rlhf.report.page import page_html
-from pure_rlhf.report.prm import best_of_n_figure
+from pure_rlhf.report.prm import STEP_SHARES, best_of_n_figure
 
 PUBLISHED_FILE = Path(__file__).with_name("published_prm_results.json")
 CLASS_NAMES = {
@@ -67,7 +68,27 @@ def summary_text(results: dict[str, Any]) -> str:
         lines.append(
             f"Best of {candidates['num_answers']}, {candidates['name']}: chance {first}, {shown}"
         )
+    for kind in results["labelled_steps"]:
+        lines.append(f"Labelled steps, {kind['name']}: {_judged_steps(kind)}")
+    if results["labelled_steps"]:
+        together = results["labelled_steps_together"]
+        lines.append(
+            f"Labelled steps, all {len(results['labelled_steps'])} kinds: {_judged_steps(together)}; "
+            f"AUC {_decimals(together['auc'])}"
+        )
     return "\n".join(lines)
+
+
+def _judged_steps(scores: dict[str, Any]) -> str:
+    found, passed = (
+        _percent(scores[name]) + (f", {scores[hits]} of {scores[count]}" if scores[count] else "")
+        for name, hits, count in STEP_SHARES
+    )
+    return f"wrong ones found {found}; right ones let pass {passed}"
+
+
+def _decimals(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _percent(share: dict[str, Any] | None, sign: str = "") -> str:
@@ -88,9 +109,14 @@ def render_page(results: dict[str, Any], published: dict[str, Any]) -> str:
         sections.append(_prm_bench(results["prm_bench"], published["prm_bench"]))
     if results["best_of_n"]:
         sections.append(_best_of_n(results["best_of_n"], published["best_of_n"], figures))
-    template = results["input_template"]
-    prompt = "the bare problem" if template == "{}" else template
-    facts = [("scored as", results["convention"]), ("prompt", prompt)]
+    if results["labelled_steps"]:
+        sections.append(
+            _labelled_steps(results["labelled_steps"], results["labelled_steps_together"])
+        )
+    facts = [("scored as", results["convention"])]
+    if results.keys() & {"process_bench", "prm_bench"} or results["best_of_n"]:
+        template = results["input_template"]
+        facts.append(("prompt", "the bare problem" if template == "{}" else template))
     trial = []
     if results["max_problems"] is not None:
         trial = [
@@ -234,6 +260,32 @@ def _best_of_n(
         "<p class=caption>Expected accuracy over all choices of N of the answers; intervals and differences by bootstrap over "
         "problems. Bands: 95 % intervals of softmin and of the majority vote.</p>"
         f"<h3>Published</h3>{table}<p class=caption>{_escape(published['note'])}</p></section>"
+    )
+
+
+def _labelled_steps(found: list[dict[str, Any]], together: dict[str, Any]) -> str:
+    rows = [
+        [scores["name"], str(scores["num_solutions"]), str(scores["num_wrong"]), str(scores["num_wrong_found"]),
+         f"<b>{_cell(scores['wrong_found'])}</b>", str(scores["num_right"]), str(scores["num_right_passed"]),
+         _cell(scores["right_passed"])]
+        for scores in (*found, {"name": "all kinds together", **together})
+    ]  # fmt: skip
+    head = [
+        "",
+        "solutions",
+        "wrong steps",
+        "judged wrong",
+        "wrong steps found",
+        "right steps",
+        "not judged wrong",
+        "right steps let pass",
+    ]
+    return (
+        f"<section><h2>Labelled steps</h2>{_table(head, rows)}"
+        f"<p class=caption>AUC over the steps of all kinds: {_decimals(together['auc'])}, the probability that a right step is "
+        "rewarded more than a wrong one. A step is judged wrong where its reward is not positive (r ≤ 0). Wilson intervals, "
+        "which take steps for independent. The prompts are read as they stand in the files, without a template: "
+        f"{_escape(', '.join(kind['source'] for kind in found))}</p></section>"
     )
 
 

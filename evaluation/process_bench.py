@@ -29,7 +29,7 @@ from evaluation.scoring import (
     harmonic_mean,
     percentile_interval,
     resampled_sums,
-    wilson_interval,
+    share,
 )
 from pure_rlhf.prm.conventions import is_judged_wrong
 
@@ -163,7 +163,7 @@ def score_subset(labels: Sequence[int], rewards: Sequence[Sequence[float]]) -> d
 
 def _accuracies(labels: Sequence[int], hits: Sequence[bool]) -> dict[str, Any]:
     groups = _split(labels, hits)
-    erroneous, correct = (_share(group) for group in groups)
+    erroneous, correct = (share(group) for group in groups)
     return {
         "erroneous_accuracy": erroneous,
         "correct_accuracy": correct,
@@ -174,12 +174,6 @@ def _accuracies(labels: Sequence[int], hits: Sequence[bool]) -> dict[str, Any]:
 def _split(labels: Sequence[int], hits: Sequence[bool]) -> tuple[list[bool], list[bool]]:
     pairs = list(zip(labels, hits, strict=True))
     return [hit for label, hit in pairs if label >= 0], [hit for label, hit in pairs if label < 0]
-
-
-def _share(hits: Sequence[bool]) -> dict[str, Any] | None:
-    if not hits:
-        return None
-    return {"value": sum(hits) / len(hits), "interval": wilson_interval(sum(hits), len(hits))}
 
 
 def _mean_f1(subsets: Sequence[tuple[list[bool], list[bool]]]) -> dict[str, Any] | None:

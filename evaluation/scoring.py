@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest, bootstrap, permutation_test
@@ -44,6 +45,13 @@ def wilson_interval(num_correct: int, num_problems: int) -> Interval:
     """95 % Wilson interval of a share. Example: 15 of 30 gives 0.331 to 0.669."""
     interval = binomtest(num_correct, num_problems).proportion_ci(CONFIDENCE, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def share(hits: Sequence[bool]) -> dict[str, Any] | None:
+    """`value` and 95 % Wilson `interval` of the share of hits, in [0, 1]; None where nothing was asked."""
+    if not hits:
+        return None
+    return {"value": sum(hits) / len(hits), "interval": wilson_interval(sum(hits), len(hits))}
 
 
 def bootstrap_interval(groups: Sequence[Sequence[float]]) -> Interval:

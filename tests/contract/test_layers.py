@@ -100,6 +100,12 @@ def test_evaluation_and_prm_training_import_neither_workers_nor_the_command_line
             assert not found & {"workers", "cli"}, path
 
 
+def test_prm_training_does_not_import_evaluation() -> None:
+    """Evaluation reads step-labelled rows as PRM training does; the other way round it would be a circle."""
+    for path in (PACKAGE.parent / "prm_training").rglob("*.py"):
+        assert "evaluation" not in imported_roots(path), path
+
+
 def test_only_the_seams_import_openrlhf() -> None:
     offenders = [
         path.relative_to(PACKAGE)
