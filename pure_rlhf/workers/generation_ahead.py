@@ -43,8 +43,9 @@ class GenerationAhead:
         self.engine_version = 0
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="generate")
         self._next: Future[Written] | None = None
-        self._next_starts_at: dict[str, Any] | None = None
         self._ready: Written | None = None
+        # Of the batch that is being written, or is ready: where the data stood before it, and the steps that were left.
+        self._starts_at: tuple[dict[str, Any], int] | None = None
         self._stopped = False
 
     @property
@@ -57,13 +58,13 @@ class GenerationAhead:
         start = time.perf_counter()
         self._collect()
         push_seconds = self._push_if_due()
-        written = self._ready or self._write(self.version, generate_kwargs)
-        self._ready = None
         if self._stopped:
             return [], None, 0, True
+        written = self._ready or self._write(self.version, generate_kwargs)
+        self._ready = self._starts_at = None
         samples, _, _, exhausted = written.rollout
         if samples and not exhausted:
-            self._next_starts_at = self.inner.data_state()
+            self._starts_at = self.inner.data_state(), self.inner.steps_left
             self._next = self._executor.submit(self._write, self.version, generate_kwargs)
         exposed = time.perf_counter() - start - push_seconds
         self.metrics = {
@@ -84,7 +85,7 @@ class GenerationAhead:
         """Wait for the batch that is being written."""
         if self._next is not None:
             self._ready = self._next.result()
-            self._next = self._next_starts_at = None
+            self._next = None
 
     def _push_if_due(self) -> float:
         """Bring the policy's weights into the engines, unless they have them; returns the seconds that it took."""
@@ -108,11 +109,11 @@ class GenerationAhead:
         self._push_if_due()
 
     def discard(self) -> None:
-        """Drop the batch that was being written, by a policy that is no more; its prompts are passed over."""
+        """Drop the batch that was being written, by a policy that is no more; its prompts are drawn again."""
         self._collect()
-        if self._ready is not None:
-            self._ready = None
-            self.inner.skip_steps(-1)
+        if self._starts_at is not None:
+            self.inner.go_back(*self._starts_at)
+            self._ready = self._starts_at = None
         self.weights_changed()
 
     def stop(self) -> None:
@@ -126,4 +127,4 @@ class GenerationAhead:
 
     def data_state(self) -> dict[str, Any]:
         """Where the data stood before the batch that is being written: a run that is resumed has it written again."""
-        return self._next_starts_at or self.inner.data_state()
+        return self._starts_at[0] if self._starts_at else self.inner.data_state()

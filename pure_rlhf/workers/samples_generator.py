@@ -122,6 +122,15 @@ class PureSamplesGenerator(SamplesGenerator):
         """Where a run that is resumed goes on in the data."""
         return self.prompts_dataloader.state_dict()
 
+    def go_back(self, data_state: dict[str, Any], steps_left: int) -> None:
+        """Take back the last rollout: draw its prompts again, and count it as not written."""
+        self.prompts_dataloader.load_state_dict(data_state)
+        self._dataloader_iter = (
+            None  # upstream's, and a curriculum's: both begin where the data stands
+        )
+        self._rows = iter(())
+        self.steps_left, self.unfilled = steps_left, None
+
     def generate_samples(self, **generate_kwargs: object) -> Rollout:
         """One rollout; `([], None, 0, True)` when the run is over. An incomplete last batch is dropped."""
         if self.steps_left <= 0:

@@ -17,10 +17,15 @@ from pure_rlhf.workers.samples_generator import PureSamplesGenerator  # noqa: E4
 
 
 class Inner:
-    """Writes batches of one sample, `batch N`, and notes with which weights; a batch may be held up by a test."""
+    """Writes batches of one sample, `batch N`, and notes with which weights; a batch may be held up by a test.
 
-    def __init__(self, steps: int) -> None:
+    Args:
+        steps: rollouts of the run. batches: that the data has.
+    """
+
+    def __init__(self, steps: int, batches: int) -> None:
         self.steps_left = steps
+        self.batches = batches
         self.events: list[str] = []
         self.metrics: dict[str, float] = {}
         self.unfilled = None
@@ -32,6 +37,9 @@ class Inner:
 
     def generate_samples(self, **kwargs: Any) -> Any:
         if self.steps_left <= 0:
+            return [], None, 0, True
+        if self.drawn == self.batches:  # an episode ends with a batch that is empty
+            self.drawn = 0
             return [], None, 0, True
         self.drawn += 1
         number = self.drawn
@@ -55,6 +63,9 @@ class Inner:
     def skip_steps(self, count: int) -> None:
         self.steps_left -= count
 
+    def go_back(self, data_state: dict[str, int], steps_left: int) -> None:
+        self.drawn, self.steps_left = data_state["drawn"], steps_left
+
     def stop(self) -> None:
         self.steps_left = 0
 
@@ -62,8 +73,8 @@ class Inner:
         return {"drawn": self.drawn}
 
 
-def make(steps: int) -> tuple[GenerationAhead, Inner]:
-    inner: Any = Inner(steps)
+def make(steps: int, batches: int = 100) -> tuple[GenerationAhead, Inner]:
+    inner: Any = Inner(steps, batches)
     return GenerationAhead(inner), inner
 
 
@@ -115,20 +126,35 @@ def test_an_evaluation_sees_the_policy_and_keeps_the_batch() -> None:
     train(ahead, inner, "batch 1")
     ahead.settle()
     assert inner.events[-1] == "push 1" and ahead.generate([], 0.0) == []
+    assert ahead.data_state() == {"drawn": 1}, "batch 2 is ready, and not trained on yet"
     assert ahead.generate_samples()[0] == ["batch 2"]
     assert ahead.metrics["async/staleness"] == 1, "written before the update"
     assert inner.events.count("push 1") == 1, "the engines have the weights already"
 
 
-def test_a_roll_back_drops_what_was_written_and_loses_no_step() -> None:
+def test_a_roll_back_drops_what_was_written_and_loses_no_step_and_no_prompt() -> None:
     ahead, inner = make(3)
     ahead.generate_samples()
     train(ahead, inner, "batch 1")
     ahead.discard()
     assert inner.steps_left == 2
-    assert ahead.generate_samples()[0] == ["batch 3"], "with other prompts"
+    assert ahead.generate_samples()[0] == ["batch 2"]
     assert ahead.metrics["async/staleness"] == 0
-    assert "begin 3 with 1" in inner.events
+    begun = [event for event in inner.events if event.startswith("begin 2")]
+    assert begun == ["begin 2 with 0", "begin 2 with 1"], "written again, by the other policy"
+    assert ahead.generate_samples()[:1] + ahead.generate_samples()[:1] == (["batch 3"], [])
+
+
+def test_a_roll_back_at_the_end_of_the_data_adds_no_step() -> None:
+    """What was written ahead is then the empty batch that ends the episode: it still does."""
+    ahead, inner = make(9, batches=2)
+    ahead.generate_samples()
+    ahead.generate_samples()
+    train(ahead, inner, "batch 2")
+    ahead.discard()
+    assert inner.steps_left == 7
+    assert ahead.generate_samples() == ([], None, 0, True)
+    assert ahead.generate_samples()[0] == ["batch 1"], "of the next episode"
 
 
 def test_the_data_is_where_a_resumed_run_must_begin() -> None:
@@ -142,10 +168,12 @@ def test_the_data_is_where_a_resumed_run_must_begin() -> None:
 
 
 def test_a_stop_ends_the_run_after_this_batch() -> None:
-    ahead, _ = make(5)
+    ahead, inner = make(5)
     ahead.generate_samples()
     ahead.stop()
-    assert ahead.generate_samples() == ([], None, 0, True)
+    inner.steps_left = 3  # as the batch that ends meanwhile may leave it
+    assert ahead.generate_samples() == ahead.generate_samples() == ([], None, 0, True)
+    assert ahead._next is None and inner.drawn == 2, "the one that was being written is the last"
 
 
 def test_a_dead_engine_is_not_swallowed() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torchdata.stateful_dataloader import StatefulDataLoader
 
 from pure_rlhf import cpu_host
 
@@ -234,6 +235,30 @@ def test_responses_come_in_the_order_of_their_prompts(monkeypatch: pytest.Monkey
     monkeypatch.setattr("openrlhf.trainer.ppo_utils.samples_generator.ray.wait", last_first)
     samples, *_ = generator.generate_samples()
     assert [sample.prompts[0] for sample in samples] == ["<q0>", "<q0>", "<q1>", "<q1>"]
+
+
+@pytest.mark.parametrize("method", ["off", "remove_extreme"])
+def test_a_batch_that_is_taken_back_is_drawn_again(
+    monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """In the shuffled order of the real loader, and then the data goes on behind it."""
+    generator, engine = curriculum_generator(
+        {n: [str(n), "9"] for n in range(1, 7)}, monkeypatch, method=method
+    )
+    monkeypatch.setattr("openrlhf.trainer.ppo_utils.samples_generator.ray.wait", wait_for_the_last)
+    loader = StatefulDataLoader(
+        prompts(7)[1:], batch_size=1, shuffle=True, collate_fn=collate_prompts, drop_last=True
+    )
+    generator.prompts_dataloader, generator.steps_left = loader, 3
+    generator.generate_samples()
+    start = generator.data_state(), generator.steps_left
+    generator.generate_samples()
+    generator.go_back(*start)
+    generator.generate_samples()
+    _, _, _, exhausted = generator.generate_samples()
+    first, second, again, third = (engine.asked[at : at + 2] for at in range(0, 8, 2))
+    assert second == again and exhausted
+    assert sorted(first + again + third) == [1, 2, 3, 4, 5, 6]
 
 
 class Parts:
