@@ -16,6 +16,7 @@
 set -euo pipefail
 
 cd "$SLURM_SUBMIT_DIR" # Slurm runs a copy of this file that lies elsewhere
+export RAY_process_group_cleanup_enabled=true # else a killed engine's child keeps its GPU
 export PURE_HOST=gpu PURE_VENV=${PURE_VENV:-$PWD/.venv-gpu}
 export OUTPUT_DIR=${OUTPUT_DIR:-$PWD/output}
 bash examples/scripts/setup.sh

@@ -161,6 +161,9 @@ def _prepare_environment() -> None:
     os.environ.setdefault("RAY_DASHBOARD_STARTUP_TIMEOUT_S", "300")
     os.environ.setdefault("RAY_agent_register_timeout_ms", "300000")
     os.environ.setdefault("RAY_worker_register_timeout_seconds", "600")
+    # vLLM's engine is a child process of Ray's worker, and outlives one that was killed: it would keep its GPU from a
+    # run that goes on, and its end of a weight sync open, so that the policy waited for it. Ray ends the whole family.
+    os.environ.setdefault("RAY_process_group_cleanup_enabled", "true")
     # Whoever can reach a port of Ray could run code in it: it asks everybody for a token. A cluster has its own.
     if not os.environ.get("RAY_ADDRESS"):
         os.environ.setdefault("RAY_AUTH_MODE", "token")

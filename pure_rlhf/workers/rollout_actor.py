@@ -35,6 +35,14 @@ class PureRolloutActor(undecorated(RolloutRayActor)):
         await super().wake_up(tags)
         self.asleep = tags is not None and "kv_cache" not in tags
 
+    async def check_health(self) -> None:
+        """Does nothing where the engine works.
+
+        Raises:
+            vllm.v1.engine.exceptions.EngineDeadError: the process that computes for it has died.
+        """
+        await self.llm.check_health()
+
     async def generate_answers(
         self,
         prompt_index: int,

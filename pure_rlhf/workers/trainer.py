@@ -275,6 +275,8 @@ class PureTrainer(undecorated(PPOTrainer)):
     def _push(self) -> None:
         """Bring the policy's weights into the engines."""
         start = time.perf_counter()
+        # one that died in the meantime says so here: NCCL would wait for it, and gloo's error does not name it
+        ray.get([engine.check_health.remote() for engine in self.vllm_engines])
         self.gpus.take("sync")
         self.sync_metrics = ray.get(self.actor_model_group.async_run_method("broadcast_to_vllm"))[0]
         self.sync_metrics["timing/broadcast"] = time.perf_counter() - start

@@ -137,7 +137,11 @@ def _send_bucket(
     replies = [
         engine.update_weight_bucket.remote(slots, len(bucket), offer, *ends) for engine in engines
     ]
-    transport.send(bucket)
+    try:
+        transport.send(bucket)
+    except RuntimeError:  # gloo: the other end is gone; an engine that died says so with its name
+        ray.get(replies)
+        raise
     sent = checksum(bucket)
     received = {value for reply in ray.get(replies) for value in reply}
     if received != {sent}:

@@ -13,6 +13,7 @@ import ray
 from ray._private import parameter, services, worker
 
 from pure_rlhf import ray_runtime
+from pure_rlhf.cli import train_pure
 
 PROGRAM = """
 import sys
@@ -30,6 +31,16 @@ def test_the_dashboard_gets_five_minutes() -> None:
         [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True
     )
     assert done.stdout.strip() == "300", done.stderr
+
+
+def test_ray_ends_what_a_killed_worker_had_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray takes no notice of a setting that it does not know; what it does is in tests/integration/test_async.py."""
+    name = "RAY_process_group_cleanup_enabled"
+    monkeypatch.setattr(os, "environ", {})
+    train_pure._prepare_environment()
+    assert os.environ[name] == "true"
+    node_program = Path(ray.__file__).parent / "core/src/ray/raylet/raylet"
+    assert name.encode() in node_program.read_bytes()
 
 
 def test_ray_is_told_its_agents_ports(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,7 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PureTrainer:
     made.samples_generator = Engines(made._push)
     made.gpus = OwnGpus()
     made.verifier = Verifier()
-    made.actor_model_group = Group()
+    made.actor_model_group, made.vllm_engines = Group(), []
     made.prm_updates = PrmUpdates(None, made.config, max_steps=5, gpus=made.gpus, in_turns=False)
     made.greedy = GreedyEvaluation(
         made.samples_generator,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 
@@ -66,3 +69,30 @@ def test_checksum_is_the_same_however_it_is_cut(monkeypatch: pytest.MonkeyPatch)
     for words in (1, 10, 1003, 5000):
         monkeypatch.setattr(weight_sync, "CHECKSUM_WORDS", words)
         assert checksum(buffer) == whole
+
+
+@pytest.mark.parametrize("died", [True, False])
+def test_a_broadcast_that_fails_is_blamed_on_the_engine_that_died(
+    monkeypatch: pytest.MonkeyPatch, died: bool
+) -> None:
+    """gloo knows an address only; where all engines live its error stands."""
+
+    class Broken:
+        def send(self, buffer: torch.Tensor) -> None:
+            raise RuntimeError("Connection closed by peer")
+
+    def get(replies: list[str]) -> list[str]:
+        if died:
+            raise ValueError(f"{replies[0]} died")
+        return replies
+
+    monkeypatch.setattr(weight_sync.ray, "get", get)
+    update = SimpleNamespace(remote=lambda *_: "rollout-0")
+    engine: Any = SimpleNamespace(update_weight_bucket=update)
+    broken: Any = Broken()
+    with pytest.raises(
+        (ValueError, RuntimeError), match="rollout-0 died" if died else "Connection closed"
+    ):
+        weight_sync._send_bucket(
+            torch.zeros(4, dtype=torch.uint8), [], (True, True), [engine], broken, None
+        )
