@@ -77,21 +77,24 @@ def run(arguments: list[str]) -> int:
 
 
 def _restart(config: PureConfig, arguments: list[str], environment: dict[str, str]) -> None:
-    """Go on from the last checkpoint as a new program in place of this one, unless that was done often enough.
+    """Go on from the last checkpoint as a new program in place of this one, or say how, if that was done often enough.
 
     A new program: what is left of a Ray that failed, and of its libraries, goes with the old one.
 
     Args:
         environment: of before anything was changed in it.
     """
-    done = int(environment.get(RESTARTS, "0"))
-    if done >= config.train.max_restarts:
-        return
     from pure_rlhf.validation.prm import checkpoint_tag
 
-    tag = checkpoint_tag(config)
+    done, tag = int(environment.get(RESTARTS, "0")), checkpoint_tag(config)
     if tag is None:
         print("There is no checkpoint to go on from.", file=sys.stderr)
+        return
+    if done >= config.train.max_restarts:
+        print(
+            f"The same command with --ckpt.load_enable goes on from checkpoint {tag}.",
+            file=sys.stderr,
+        )
         return
     print(
         f"Restart {done + 1} of --train.max_restarts {config.train.max_restarts}, from checkpoint {tag}.",

@@ -36,7 +36,10 @@ def test_it_goes_on_from_the_last_checkpoint(
     (tmp_path / "_actor").mkdir()
     (tmp_path / "_actor/latest").write_text("global_step3\n")
     train_pure._restart(config(tmp_path, 0), arguments, environment)
-    assert programs == [] and capsys.readouterr().err == ""
+    assert programs == []
+    assert "with --ckpt.load_enable goes on from checkpoint global_step3." in (
+        capsys.readouterr().err
+    )
     train_pure._restart(config(tmp_path, 2), arguments, environment)
     ((program, words, env),) = programs
     assert program == sys.executable and words[1:3] == ["-m", "pure_rlhf.cli.train_pure"]
