@@ -19,7 +19,7 @@ from pure_rlhf.monitoring.metric_table import check_declared
 from pure_rlhf.prm.conventions import PrmSample
 from pure_rlhf.prm.scorer import PrmScorer
 from tests.conftest import RandomWorld
-from tests.integration.runs import Run, kept_responses, metrics
+from tests.integration.runs import SILENT, Run, kept_responses, metrics
 from tests.tiny_models import qwen2_config, train_tokenizer
 
 pytestmark = pytest.mark.integration
@@ -275,18 +275,6 @@ def test_partitioned_weights_reach_the_engines(world: RandomWorld, tmp_path: Pat
     last = metrics(folder)[-1]
     assert last["sync/log_prob_gap"] < 0.03
     assert abs(last["policy/kl_reference"]) > 3 * last["sync/log_prob_gap"]
-
-
-SILENT = {  # no detector but one's own limit
-    "alarm__no_answer_frac": 2,
-    "alarm__single_step_rise": 2,
-    "alarm__short_answer_ratio": 0,
-    "alarm__repetition_frac": 2,
-    "alarm__accuracy_drop": 2,
-    "alarm__accuracy_collapse": 2,
-    "alarm__kl_reference": 1e9,
-    "alarm__clip_ratio": 2,
-}
 
 
 def test_an_alarm_rolls_the_run_back(world: RandomWorld, tmp_path: Path) -> None:
