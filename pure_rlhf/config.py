@@ -204,7 +204,9 @@ class AlgoConfig:
 @dataclass(frozen=True, kw_only=True)
 class DeepspeedConfig:
     zero_stage: Literal[1, 2, 3] = 2
-    param_dtype: Literal["bf16", "fp16"] = "bf16"
+    param_dtype: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    """auto: bf16, but fp32 on a CPU that has no bfloat16 arithmetic (AVX512-BF16, AMX) and would emulate it. fp32: on
+    a host without GPUs only."""
     attn_implementation: Literal["auto", "flash_attention_2", "sdpa", "eager"] = "auto"
     """auto: flash-attn where it is installed (PURE_FLASH_ATTN=1 at set-up builds it), else PyTorch's sdpa."""
     packing_samples: bool = False

@@ -57,6 +57,13 @@ def bfloat16_is_fast() -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
+def parameter_type(asked: str) -> str:
+    """What `auto` means on this host: bf16, or fp32 where bfloat16 would be emulated, some ten times as slow."""
+    if asked != "auto":
+        return asked
+    return "fp32" if is_cpu_host() and not bfloat16_is_fast() else "bf16"
+
+
 def flash_attn_loads() -> bool:
     """Whether flash-attn itself is installed and fits this torch; the helpers below do not count."""
     try:
@@ -72,6 +79,20 @@ def attention_implementation(asked: str) -> str:
     if asked != "auto":
         return asked
     return "flash_attention_2" if not is_cpu_host() and flash_attn_loads() else "sdpa"
+
+
+def offer_float32() -> None:
+    """OpenRLHF, loaded by now, also takes "fp32" where it asks for the type of the weights: DeepSpeed does."""
+    import torch
+    from openrlhf.utils import utils
+
+    original = utils.convert_to_torch_dtype
+
+    @functools.wraps(original)
+    def with_float32(param_dtype: str) -> torch.dtype:
+        return torch.float32 if param_dtype == "fp32" else original(param_dtype)
+
+    utils.convert_to_torch_dtype = with_float32
 
 
 def prepare_deepspeed() -> None:

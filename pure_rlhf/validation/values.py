@@ -55,6 +55,8 @@ def check_values(config: PureConfig) -> Iterator[str]:
         yield f"--data.input_template {c.data.input_template!r}: must contain {{}}, where the problem goes"
     if c.train.dynamic_batch_enable and not c.ds.packing_samples:
         yield "--train.dynamic_batch_enable: needs packing; add --ds.packing_samples"
+    if c.ds.param_dtype == "fp32" and not cpu_host.is_cpu_host():
+        yield "--ds.param_dtype fp32: for a host without GPUs, where bfloat16 may be slow; use bf16 on GPUs"
     attention = cpu_host.attention_implementation(c.ds.attn_implementation)
     if c.ds.packing_samples and attention != "flash_attention_2":
         yield (

@@ -25,3 +25,4 @@ with deferred_vllm():
     importlib.import_module("openrlhf.trainer.ray.vllm_engine")
     importlib.import_module("openrlhf.trainer.ppo_utils.samples_generator")
 leave_out_compiled_extensions()
+cpu_host.offer_float32()

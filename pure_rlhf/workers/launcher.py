@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 # Shares of one GPU, which Ray only books. As published three processes live on each training GPU.
 SPLIT_GPU = {"policy": 0.6, "reference": 0.3, "prm": 0.1, "engine": 1}
 SHARED_GPU = {"policy": 0.4, "reference": 0.2, "prm": 0.2, "engine": 0.2}
+ENGINE_TYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+"""vLLM's words for `--ds.param_dtype`."""
 
 
 class _NamedActorClass:
@@ -174,7 +176,7 @@ def _start_engines(config: PureConfig, placement_group: PlacementGroup) -> list[
         max_model_len=config.data.max_len,
         max_num_seqs=config.vllm.max_num_seqs or min(max(config.answers_per_engine, 128), 1024),
         max_num_batched_tokens=config.vllm.max_num_batched_tokens,
-        dtype="bfloat16" if config.ds.param_dtype == "bf16" else "float16",
+        dtype=ENGINE_TYPES[cpu_host.parameter_type(config.ds.param_dtype)],
         gpu_memory_utilization=config.vllm.gpu_memory_utilization,
         enforce_eager=config.vllm.enforce_eager,
         enable_prefix_caching=config.vllm.enable_prefix_caching,

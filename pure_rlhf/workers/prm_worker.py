@@ -22,6 +22,8 @@ from pure_rlhf.workers.host_copy import TakesTurns
 if TYPE_CHECKING:
     from types import SimpleNamespace
 
+TORCH_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
 
 class PrmWorker(TakesTurns, BaseModelActor):
     """One data-parallel rank of the process reward model (DeepSpeed evaluation engine)."""
@@ -93,4 +95,4 @@ class PrmEngineWorker(BaseModelActor):
 
 def param_dtype(args: SimpleNamespace) -> torch.dtype:
     """That of `--ds.param_dtype`."""
-    return torch.bfloat16 if args.ds.param_dtype == "bf16" else torch.float16
+    return TORCH_TYPES[args.ds.param_dtype]

@@ -16,7 +16,7 @@ from typing import Any
 
 from pure_rlhf.adapters import ALL_LINEAR
 from pure_rlhf.config import PureConfig
-from pure_rlhf.cpu_host import attention_implementation
+from pure_rlhf.cpu_host import attention_implementation, parameter_type
 from pure_rlhf.monitoring.records import JsonObject
 
 OPENRLHF_VERSION = "0.11.2"
@@ -122,6 +122,7 @@ def upstream_args(config: PureConfig) -> SimpleNamespace:
     # The models and the engines on the same GPUs: one forward after the other, and no group for the weights.
     values["train"]["colocate_all"] = config.shares_gpus
     values["ds"]["attn_implementation"] = attention_implementation(config.ds.attn_implementation)
+    values["ds"]["param_dtype"] = parameter_type(config.ds.param_dtype)
     # peft takes one name as a word of its own, or a list of names
     lora = config.ds.lora
     values["ds"]["lora"]["target_modules"] = (

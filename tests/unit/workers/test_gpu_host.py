@@ -154,13 +154,40 @@ def test_an_engine_is_as_wide_as_its_share_of_a_step(
 
 
 @pytest.mark.parametrize(
-    ("policy_type", "engine_type"), [("bf16", "bfloat16"), ("fp16", "float16")]
+    ("policy_type", "engine_type"),
+    [("bf16", "bfloat16"), ("fp16", "float16"), ("fp32", "float32")],
 )
 def test_the_engine_computes_in_the_policys_type(
     monkeypatch: pytest.MonkeyPatch, policy_type: Any, engine_type: str
 ) -> None:
     config = PureConfig(ds=DeepspeedConfig(param_dtype=policy_type))
+    assert upstream_args(config).ds.param_dtype == policy_type
     assert engine_arguments(config, monkeypatch)["dtype"] == engine_type
+
+
+def test_bfloat16_is_not_emulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    for host, fast, used in (
+        ("cpu", True, "bf16"),
+        ("cpu", False, "fp32"),
+        ("gpu", False, "bf16"),
+    ):
+        monkeypatch.setenv("PURE_HOST", host)
+        monkeypatch.setattr(cpu_host, "bfloat16_is_fast", lambda fast=fast: fast)
+        assert upstream_args(PureConfig()).ds.param_dtype == used
+        assert engine_arguments(PureConfig(), monkeypatch)["dtype"] == launcher.ENGINE_TYPES[used]
+
+
+def test_openrlhf_takes_float32_where_it_asks_for_a_type() -> None:
+    """Its own function refuses it (`cpu_host.offer_float32`), and its configuration of DeepSpeed has it."""
+    from openrlhf.utils import utils
+    from openrlhf.utils.deepspeed.deepspeed_utils import get_train_ds_config
+
+    assert utils.convert_to_torch_dtype("fp32") is torch.float32
+    assert utils.convert_to_torch_dtype("bf16") is torch.bfloat16
+    with pytest.raises(ValueError, match="Invalid"):
+        utils.convert_to_torch_dtype.__wrapped__("fp32")
+    asked = get_train_ds_config(offload=False, param_dtype="fp32")
+    assert not asked["bf16"]["enabled"] and not asked["fp16"]["enabled"]
 
 
 @pytest.mark.parametrize("tensor_parallel_size", [1, 2])
