@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pure_rlhf.config import PureConfig
+from pure_rlhf.cpu_host import parameter_type
 from pure_rlhf.fit.shapes import ModelShape
 
 GB = 10**9
@@ -350,23 +351,29 @@ def _host(
     )
 
 
+def _weight_bytes(c: PureConfig) -> float:
+    """Of one weight as it is computed with: 2, or 4 where a CPU host takes fp32."""
+    return 4.0 if parameter_type(c.ds.param_dtype) == "fp32" else 2.0
+
+
 def cpu_host_memory(c: PureConfig, models: Models) -> HostMemory:
     """Of a run on a CPU host, where everything lies in host memory: models, optimiser, gradients, KV caches.
 
     The workers themselves, activations and logits count in `most` only.
     """
     policy, prm = models.policy, models.prm
-    ranks, base = c.training_gpus, 2.0 * policy.num_parameters
+    ranks, per_weight = c.training_gpus, _weight_bytes(c)
+    base = per_weight * policy.num_parameters
     weights = ranks * (base + base * c.uses_reference)
     if prm is not None:
-        weights += (c.prm_gpus or ranks) * 2.0 * prm.num_parameters
+        weights += (c.prm_gpus or ranks) * per_weight * prm.num_parameters
     forward_tokens, update_tokens = _tokens(c)
     per_entry = max(
         FORWARD_LOGITS * forward_tokens,
         (_update_logits(c, Circumstances()) - FORWARD_LOGITS) * update_tokens,
     )
     working = ranks * (_activations(c, policy, update_tokens) + per_entry * policy.vocab_size)
-    states = 12.0 * policy.num_parameters + 2.0 * ranks * policy.num_parameters
+    states = (12.0 + per_weight * ranks) * policy.num_parameters
     engines = c.vllm.num_engines * (base + CPU_KV_BYTES)
     processes = LEAST_PROCESS_BYTES * (1 + ranks * 3 + c.rollout_gpus)
     training = weights + states + engines

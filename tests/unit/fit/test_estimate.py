@@ -168,12 +168,16 @@ def test_disk(flags: tuple[str, ...], checkpoint: int, kept: int) -> None:
 
 
 def test_a_cpu_host_holds_everything_once_for_each_process() -> None:
-    config = settings("--vllm.num_engines", "1", "--actor.num_gpus_per_node", "1", num_gpus=2)
+    flags = ("--vllm.num_engines", "1", "--actor.num_gpus_per_node", "1")
+    config = settings(*flags, "--ds.param_dtype", "bf16", num_gpus=2)
     memory = cpu_host_memory(config, SEVEN_B)
     p = 7_615_616_512
     # policy and reference, PRM, states, gradients, engine and its cache
     assert memory.least == 4 * p + 2 * SEVEN_B_PRM + 12 * p + 2 * p + 2 * p + 2**30
     assert memory.most > memory.least
+    config = settings(*flags, "--ds.param_dtype", "fp32", num_gpus=2)
+    # four models, and the policy's gradients
+    assert cpu_host_memory(config, SEVEN_B).least - memory.least == 2 * (4 * p + SEVEN_B_PRM)
 
 
 def test_a_prm_that_learns_takes_what_the_policy_takes() -> None:
