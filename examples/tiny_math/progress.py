@@ -17,9 +17,11 @@ class Progress:
         self.stage = stage
         self._bar: tqdm | None = None
 
-    def track(self, items: Iterable[Item], total: int) -> Iterator[Item]:
-        """Yield the items while the bar runs to `total`."""
-        with tqdm(items, total=total, desc=self.stage, mininterval=0.5, dynamic_ncols=True) as bar:
+    def track(self, items: Iterable[Item], total: int, done: int = 0) -> Iterator[Item]:
+        """Yield the items while the bar runs from `done` to `total`."""
+        with tqdm(
+            items, total=total, initial=done, desc=self.stage, mininterval=1, dynamic_ncols=True
+        ) as bar:
             self._bar = bar
             yield from bar
             self._bar = None
