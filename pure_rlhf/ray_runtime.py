@@ -30,19 +30,27 @@ AGENT_PORTS = (
 
 
 @contextmanager
-def _agents_may_be_late() -> Iterator[None]:
-    """Ray's node waits 15 s for each port that its agents choose, and dies; here the ports are chosen for them.
+def _ray_as_needed(config: PureConfig) -> Iterator[None]:
+    """Ray starts without the programs that this run does not need, and its agents may be late.
+
+    The autoscaler's monitor could add no node to a Ray of one host; it tells the dashboard what is asked for. The API
+    server is started, as a smaller one, even where no dashboard is asked for, and nobody calls it. The log monitor
+    brings the workers' output to the driver, for --verbose. Each is a Python program that loads Ray at the start.
+
+    Ray's node waits 15 s for each port that its agents choose, and dies; here the ports are chosen for them.
 
     The agents are Python programs, which on a busy host or a network file system need longer to load. The limits that
     are settings stand in `train_pure._prepare_environment`. The node program has a flag for each port; Ray's Python
     leaves out the one of `dashboard_agent_listen_port`.
     """
     ray_params, start_process = parameter.RayParams, services.start_ray_process
+    start_api_server = services.start_api_server
     ports = dict(zip(AGENT_PORTS, _free_ports(len(AGENT_PORTS)), strict=True))
+    programs = {"no_monitor": not config.dashboard, "include_log_monitor": config.verbose}
 
-    def with_ports(*args: Any, **options: Any) -> Any:
+    def with_ours(*args: Any, **options: Any) -> Any:
         asked = {name: value for name, value in options.items() if value is not None}
-        return ray_params(*args, **options | ports | asked)
+        return ray_params(*args, **options | programs | ports | asked)
 
     def with_flag(command: list[str], process_type: str, *args: Any, **options: Any) -> Any:
         if process_type == ray_constants.PROCESS_TYPE_RAYLET:
@@ -50,11 +58,17 @@ def _agents_may_be_late() -> Iterator[None]:
             command = [*command, f"--dashboard_agent_listen_port={listen}"]
         return start_process(command, process_type, *args, **options)
 
-    parameter.RayParams, services.start_ray_process = with_ports, with_flag
+    def no_api_server(*args: Any, **options: Any) -> tuple[None, None]:
+        return None, None  # of its address and its process, as where it could not be started
+
+    parameter.RayParams, services.start_ray_process = with_ours, with_flag
+    if not config.dashboard:
+        services.start_api_server = no_api_server
     try:
         yield
     finally:
         parameter.RayParams, services.start_ray_process = ray_params, start_process
+        services.start_api_server = start_api_server
 
 
 def _free_ports(count: int) -> list[int]:
@@ -107,7 +121,7 @@ def start_ray(config: PureConfig) -> None:
                 "num_cpus": max(os.cpu_count() or 1, needed + 2),
                 "object_store_memory": 512 * 2**20,
             }
-    with _agents_may_be_late():
+    with _ray_as_needed(config):
         context = ray.init(**options)
     if not context.dashboard_url:
         print("Ray dashboard: off")

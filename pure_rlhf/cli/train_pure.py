@@ -167,6 +167,9 @@ def _prepare_environment() -> None:
     # vLLM's engine is a child process of Ray's worker, and outlives one that was killed: it would keep its GPU from a
     # run that goes on, and its end of a weight sync open, so that the policy waited for it. Ray ends the whole family.
     os.environ.setdefault("RAY_process_group_cleanup_enabled", "true")
+    # Ray would start workers before it is asked for one, and none that has the environment of a run's (`cpu_host`).
+    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
+    os.environ.setdefault("RAY_enable_worker_prestart", "0")
     # Whoever can reach a port of Ray could run code in it: it asks everybody for a token. A cluster has its own.
     if not os.environ.get("RAY_ADDRESS"):
         os.environ.setdefault("RAY_AUTH_MODE", "token")

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 import ray
-from ray._private import parameter, services, worker
+from ray._private import node, parameter, services, worker
 
 from pure_rlhf import ray_runtime
 from pure_rlhf.cli import train_pure
+from pure_rlhf.config import PureConfig
 
+RAYLET = Path(ray.__file__).parent / "core/src/ray/raylet/raylet"
 PROGRAM = """
 import sys
 from pure_rlhf.cli import train_pure
@@ -39,28 +41,45 @@ def test_ray_ends_what_a_killed_worker_had_started(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(os, "environ", {})
     train_pure._prepare_environment()
     assert os.environ[name] == "true"
-    node_program = Path(ray.__file__).parent / "core/src/ray/raylet/raylet"
-    assert name.encode() in node_program.read_bytes()
+    assert name.encode() in RAYLET.read_bytes()
 
 
-def test_ray_is_told_its_agents_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dashboard", [True, False])
+def test_ray_is_told_its_agents_ports(monkeypatch: pytest.MonkeyPatch, dashboard: bool) -> None:
     """Else its node waits for each no longer than a constant; names and flag are those of the installed Ray."""
     assert "ray._private.parameter.RayParams(" in inspect.getsource(worker.init)
     assert "start_ray_process(" in inspect.getsource(services.start_raylet)
-    node_program = Path(ray.__file__).parent / "core/src/ray/raylet/raylet"
-    assert b"dashboard_agent_listen_port" in node_program.read_bytes()
+    programs = inspect.getsource(node.Node)
+    for name in ("_ray_params.no_monitor:", "_ray_params.include_log_monitor:"):
+        assert name in programs
+    assert "self._webui_url, process_info = ray._private.services.start_api_server(" in programs
+    assert b"dashboard_agent_listen_port" in RAYLET.read_bytes()
     started = []
     monkeypatch.setattr(
         services, "start_ray_process", lambda command, kind: started.append((kind, command))
     )
-    original = parameter.RayParams
-    with ray_runtime._agents_may_be_late():
+    original, original_server = parameter.RayParams, services.start_api_server
+    with ray_runtime._ray_as_needed(PureConfig(dashboard=dashboard)):
         chosen = parameter.RayParams(num_cpus=3, metrics_export_port=None)
         for kind in ("raylet", "gcs_server"):
             services.start_ray_process([kind], kind)
+        assert (services.start_api_server is original_server) == dashboard
+        if not dashboard:
+            assert services.start_api_server(False, False) == (None, None)
+    assert services.start_api_server is original_server
     assert isinstance(chosen, original) and chosen.num_cpus == 3
+    # of the programs beside, the autoscaler's is for the dashboard, the reader of logs for --verbose
+    assert chosen.no_monitor == (not dashboard) and chosen.include_log_monitor is False
     ports = {getattr(chosen, name) for name in ray_runtime.AGENT_PORTS}
     assert len(ports) == 4 and all(1024 <= port <= 65535 for port in ports)
     flag = f"--dashboard_agent_listen_port={chosen.dashboard_agent_listen_port}"
     assert started == [("raylet", ["raylet", flag]), ("gcs_server", ["gcs_server"])]
     assert parameter.RayParams is original and original().metrics_agent_port is None
+
+
+def test_ray_starts_no_worker_before_it_is_asked_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    train_pure._prepare_environment()
+    node_program = RAYLET.read_bytes()
+    for name in ("prestart_worker_first_driver", "enable_worker_prestart"):
+        assert os.environ[f"RAY_{name}"] == "0" and name.encode() in node_program
