@@ -19,6 +19,7 @@ Reading order is the path of the data:
     4 algorithm.baselines, algorithm.advantages           group baseline, KL, returns, separator mask, normalisation
       workers.experience_maker  runs 1 to 4 on the driver (workers.rollout_parts: 1 and 2 while 0 goes on)
     5 workers.policy_worker     PPO update (OpenRLHF's); workers.lora: of an adapter on a frozen base
+      workers.strategy, workers.lean_imports                DeepSpeed, and what a process need not load
       workers.learning_prm      the PRM's, where it learns too (algorithm.prm_losses; checked by validation.prm)
     6 workers.weight_sources, workers.weight_sync, workers.transports, workers.engine_worker
                                 the updated weights into the engines

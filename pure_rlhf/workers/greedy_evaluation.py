@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scipy.stats import binomtest
-
 from pure_rlhf.data import PromptRecord
 from pure_rlhf.grading.pool import VerifierPool
 from pure_rlhf.monitoring.records import EvaluationRecord
@@ -73,6 +71,10 @@ class GreedyEvaluation:
         assert len(grades) == len(prompts), "validation lets only problems with a label be held out"
         self.verifier.drain_counters()  # these responses are not the next training step's
         num_correct = sum(grade.correct for grade in grades)
+        from scipy.stats import (
+            binomtest,
+        )  # a second of imports, of which a run that measures nothing has no need
+
         interval = binomtest(num_correct, len(prompts)).proportion_ci(0.95, method="wilson")
         return {
             "pass@1": num_correct / len(prompts),

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 from openrlhf.trainer.ray.launcher import RayActorGroup
-from openrlhf.utils import get_strategy
 
 from pure_rlhf import cpu_host
 from pure_rlhf.config import PureConfig
@@ -33,6 +32,7 @@ from pure_rlhf.workers.policy_worker import PolicyWorker
 from pure_rlhf.workers.prm_worker import PrmEngineWorker, PrmWorker
 from pure_rlhf.workers.reference_worker import ReferenceWorker
 from pure_rlhf.workers.rollout_actor import create_rollout_engines
+from pure_rlhf.workers.strategy import make_strategy
 from pure_rlhf.workers.trainer import PureTrainer, planned_steps
 from pure_rlhf.workers.upstream import check_version, upstream_args
 
@@ -95,7 +95,7 @@ def build(config: PureConfig, inputs: Inputs) -> tuple[ActorHandle, list[RayActo
     args = upstream_args(config)
     # On a CPU host the models do not share a GPU's memory, so their forwards may overlap.
     args.train.colocate_actor_ref = not cpu_host.is_cpu_host()
-    strategy = get_strategy(args)
+    strategy = make_strategy(args)
     require_resources(config)
     training = place(config.training_gpus)
     engines = _start_engines(config, training if config.shares_gpus else place(config.rollout_gpus))

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from openrlhf.models import Actor
 from openrlhf.trainer.ray.launcher import BaseModelActor
-from openrlhf.utils import get_strategy
 from openrlhf.utils.deepspeed.deepspeed_utils import (
     offload_deepspeed_states,
     reload_deepspeed_states,
@@ -41,6 +40,7 @@ from pure_rlhf.prm.models import load_prm
 from pure_rlhf.types import ImplicitRows, StepRows
 from pure_rlhf.validation.prm import PRM_CHECKPOINTS, checkpoint_tag
 from pure_rlhf.workers.prm_worker import PrmWorker, param_dtype
+from pure_rlhf.workers.strategy import make_strategy
 
 if TYPE_CHECKING:
     from openrlhf.utils.deepspeed import DeepspeedStrategy
@@ -53,7 +53,7 @@ def learning_strategy(strategy: Any) -> DeepspeedStrategy:
     args = copy.deepcopy(strategy.args)
     args.train.batch_size = args.pure.prm_batch_size + args.pure.prm_replay_rows
     args.train.micro_batch_size = args.pure.prm_micro_batch_size
-    return get_strategy(args)
+    return make_strategy(args)
 
 
 class LearningPrm:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import deepspeed
 import torch
 from openrlhf.trainer.ray.launcher import RayActorGroup
 from openrlhf.utils.distributed_util import torch_dist_barrier_and_cuda_sync
@@ -92,6 +91,8 @@ def save_merged(
 
     Every rank must call this (ZeRO-3 gathers); one writes. The model is not changed.
     """
+    import deepspeed  # here, because the driver loads this module too
+
     weights: dict[str, Tensor] = {}
     for source in weight_sources(model):
         with deepspeed.zero.GatheredParameters(source.parameters, enabled=zero_stage == 3):

@@ -8,6 +8,7 @@ that takes new weights, see `engine_worker.py`. vLLM is imported where it is use
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import ray
 from openrlhf.trainer.ray.utils import get_bundle_indices
@@ -17,6 +18,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from pure_rlhf import cpu_host
 from pure_rlhf.types import Completion
+from pure_rlhf.workers.lean_imports import without_collection
 from pure_rlhf.workers.upstream import undecorated
 
 
@@ -24,6 +26,10 @@ class PureRolloutActor(undecorated(RolloutRayActor)):
     """vLLM engine of one rollout GPU (or of one CPU process)."""
 
     asleep = False
+
+    async def __init__(self, *args: Any, **options: Any) -> None:
+        with without_collection():  # vLLM is loaded here
+            await super().__init__(*args, **options)
 
     async def sleep(self, level: int = 1) -> None:
         """Leave the GPU to others; weights wait in host memory."""

@@ -1,7 +1,7 @@
-"""What a worker saves at its start by not loading vLLM: `python -m tests.benchmarks.start [N]`.
+"""What a worker saves at its start by loading only what it needs: `python -m tests.benchmarks.start [N]`.
 
-Loads the module of a policy worker N times (default 3) as it is, and N times with vLLM loaded first, as OpenRLHF does,
-in turn. Prints the medians of CPU time and of the largest memory, and their ratios.
+Loads what a policy worker needs N times (default 3) as it is, and N times with vLLM and DeepSpeed loaded first as
+OpenRLHF does, in turn. Prints the medians of CPU time and of the largest memory, and their ratios.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ import statistics
 import subprocess
 import sys
 
-FORMS = {"vLLM deferred": "", "vLLM loaded": "import vllm"}
+FORMS = {"lean": "", "as upstream": "import vllm, deepspeed, transformers.trainer"}
 PROGRAM = """
 import resource
 from pure_rlhf import cpu_host
 cpu_host.install()
 {first}
 import pure_rlhf.workers.policy_worker
+from pure_rlhf.workers.lean_imports import load_deepspeed
+load_deepspeed()
 usage = resource.getrusage(resource.RUSAGE_SELF)
 print("measured", usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 """

@@ -1,4 +1,4 @@
-"""Ray can send every actor's class to its process, also where vLLM is not loaded; without starting a Ray."""
+"""Ray can send every actor's class to its process, without vLLM and DeepSpeed being loaded; without starting a Ray."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 
-# The engine is last: what receives its class loads vLLM.
 ACTORS = [
     "pure_rlhf.workers.policy_worker.PolicyWorker",
     "pure_rlhf.workers.reference_worker.ReferenceWorker",
@@ -24,17 +23,19 @@ import ray
 for actor in sys.argv[1:]:
     module, name = actor.rsplit(".", 1)
     actor_class = ray.remote(getattr(importlib.import_module(module), name))
-    assert "vllm" not in sys.modules, f"vLLM was loaded by {module}"
-    assert "mlflow" not in sys.modules, f"MLflow was loaded by {module}"
     sent = ray.cloudpickle.dumps(actor_class.__ray_metadata__.modified_class)
-    assert "vllm" not in sys.modules, f"vLLM was loaded by the sending of {name}"
     received = ray.cloudpickle.loads(sent)
-    assert ("vllm" in sys.modules) == (name == "PureRolloutActor"), f"who loads vLLM? {name}"
     print(received.__name__)
+importlib.import_module("pure_rlhf.workers.launcher")
+found = {"vllm", "deepspeed", "datasets", "scipy", "pandas", "torch._inductor.lowering"} & sys.modules.keys()
+assert not found, f"loaded without need: {found}"
+# a use loads the real one
+from openrlhf.trainer.ray import vllm_engine
+assert vllm_engine.vllm.__version__ and "vllm" in sys.modules
 """
 
 
-def test_every_actor_class_travels_and_only_the_engine_loads_vllm() -> None:
+def test_every_actor_class_travels_and_loads_nothing_that_it_does_not_need() -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, *ACTORS],
         env=os.environ | {"PURE_HOST": "cpu"},

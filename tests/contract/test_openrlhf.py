@@ -20,7 +20,7 @@ from pure_rlhf.config import DeepspeedConfig, PureConfig
 
 cpu_host.install()
 
-from pure_rlhf.workers.lean_imports import leave_out_compiled_extensions  # noqa: E402
+from pure_rlhf.workers.strategy import make_strategy  # noqa: E402
 from pure_rlhf.workers.upstream import check_version, undecorated, upstream_args  # noqa: E402
 
 ROOT = Path(find_spec("openrlhf").submodule_search_locations[0])
@@ -285,17 +285,13 @@ def test_deepspeed_compiles_nothing(monkeypatch: pytest.MonkeyPatch, offload: bo
     import torch
     from deepspeed.comm.torch import build_shm_op
     from deepspeed.runtime.engine import DeepSpeedEngine
-    from openrlhf.utils.deepspeed.deepspeed import DeepspeedStrategy
-    from openrlhf.utils.utils import get_strategy
 
     assert "deepspeed_shm_comm" in deepspeed.ops.__compatible_ops__
     monkeypatch.setitem(deepspeed.ops.__compatible_ops__, "deepspeed_shm_comm", True)
-    original = DeepspeedStrategy.get_ds_train_config
-    monkeypatch.setattr(DeepspeedStrategy, "get_ds_train_config", original)
-    leave_out_compiled_extensions()
+    cpu_host.prepare_deepspeed()
     assert build_shm_op() is None
     config = PureConfig(ds=DeepspeedConfig(adam_offload=offload))
-    strategy = get_strategy(upstream_args(config))
+    strategy = make_strategy(upstream_args(config))
     asked = {"type": "AdamW", "params": {"lr": 1e-3, "weight_decay": 0.5, "betas": [0.9, 0.95]}}
     made = strategy.get_ds_train_config(asked)
     assert made["zero_optimization"]["offload_optimizer"]["device"] == (
@@ -419,8 +415,6 @@ def test_the_reference_and_an_implicit_prm_compute_alike() -> None:
 
 
 def test_deepspeeds_settings_are_made_from_the_batch_sizes_of_the_prm() -> None:
-    from openrlhf.utils.utils import get_strategy
-
     from pure_rlhf.config import TrainConfig
     from pure_rlhf.prm.learning import PrmConfig
     from pure_rlhf.workers.learning_prm import learning_strategy
@@ -429,7 +423,7 @@ def test_deepspeeds_settings_are_made_from_the_batch_sizes_of_the_prm() -> None:
         train=TrainConfig(batch_size=128, micro_batch_size=2),
         prm=PrmConfig(batch_size=64, micro_batch_size=4),
     )
-    policy = get_strategy(upstream_args(config))
+    policy = make_strategy(upstream_args(config))
     made = learning_strategy(policy).get_ds_train_config(max_norm=10.0)
     assert (made["train_batch_size"], made["train_micro_batch_size_per_gpu"]) == (64, 4)
     assert made["gradient_clipping"] == 10.0

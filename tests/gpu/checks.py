@@ -128,10 +128,9 @@ def update(setting: Setting, *, zero_stage: int, adam_offload: bool) -> Numbers:
     """OpenRLHF's DeepSpeed strategy with our AdamW, one rank, against PyTorch's AdamW in float32."""
     import torch.distributed as dist
     from openrlhf.models import Actor
-    from openrlhf.utils import get_strategy
 
-    import pure_rlhf.workers  # noqa: F401 (switches DeepSpeed to PyTorch's AdamW)
     from pure_rlhf.config import PureConfig
+    from pure_rlhf.workers.strategy import make_strategy
     from pure_rlhf.workers.upstream import upstream_args
 
     args = upstream_args(PureConfig())
@@ -141,7 +140,7 @@ def update(setting: Setting, *, zero_stage: int, adam_offload: bool) -> Numbers:
     expected = _plain_losses(setting, args)
     os.environ |= {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
-    strategy = get_strategy(args)
+    strategy = make_strategy(args)
     strategy.setup_distributed()
     actor: Any = Actor(
         str(setting.policy),

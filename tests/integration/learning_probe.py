@@ -18,7 +18,6 @@ os.environ.update(cpu_host.environment())
 cpu_host.install()
 
 import torch  # noqa: E402
-from openrlhf.utils import get_strategy  # noqa: E402
 
 from pure_rlhf.algorithm.prm_losses import (  # noqa: E402
     last_step_labels,
@@ -30,6 +29,7 @@ from pure_rlhf.prm.batching import plan_training  # noqa: E402
 from pure_rlhf.prm.conventions import PureConvention  # noqa: E402
 from pure_rlhf.types import ImplicitRows, PrmInputs, StepRows  # noqa: E402
 from pure_rlhf.workers.learning_prm import ImplicitPrmWorker, LearningPrmWorker  # noqa: E402
+from pure_rlhf.workers.strategy import make_strategy  # noqa: E402
 from pure_rlhf.workers.upstream import upstream_args  # noqa: E402
 
 NUM, WIDTH, PROMPT = 16, 24, 8
@@ -87,7 +87,7 @@ def main(rank: int, num_ranks: int, port: str, flags: list[str]) -> None:
     global REFERENCE
     config, problems = parse(flags)
     assert not problems, problems
-    strategy = get_strategy(upstream_args(config))
+    strategy = make_strategy(upstream_args(config))
     worker: Any
     if config.uses_implicit_prm:
         worker = ImplicitPrmWorker(num_ranks, rank, "127.0.0.1", port)

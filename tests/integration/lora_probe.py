@@ -18,10 +18,10 @@ cpu_host.install()
 
 import deepspeed  # noqa: E402
 import torch  # noqa: E402
-from openrlhf.utils import get_strategy  # noqa: E402
 
 from pure_rlhf.cli.train_pure import parse  # noqa: E402
 from pure_rlhf.workers.lora import LoraPolicyWorker  # noqa: E402
+from pure_rlhf.workers.strategy import make_strategy  # noqa: E402
 from pure_rlhf.workers.upstream import upstream_args  # noqa: E402
 from pure_rlhf.workers.weight_sources import weight_sources  # noqa: E402
 
@@ -59,7 +59,7 @@ def largest(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
 def main(flags: list[str]) -> None:
     config, problems = parse(flags)
     assert not problems, problems
-    strategy = get_strategy(upstream_args(config))
+    strategy = make_strategy(upstream_args(config))
     worker: Any = LoraPolicyWorker(1, 0, None, None)
     worker.init_model_from_pretrained(strategy, config.actor.model_name_or_path, 100, None)
 
