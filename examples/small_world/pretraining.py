@@ -81,19 +81,18 @@ def pretrain(
 
     Goes on from `checkpoint` where that file is there, writes it every 500 batches, and leaves it at the end, which
     comes after `stop_after` of the `num_batches` where that is given: a second call goes on as if it had not.
-    Returns the mean loss of the last fifty batches of this call.
+    Returns the mean loss of the last fifty batches.
     """
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.05, fused=True
     )
-    done = 0
+    done, losses = 0, list[float]()
     if checkpoint.is_file():
         state = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        done = state["done"]
+        done, losses = state["done"], state["losses"]
     model.train()
-    losses: list[float] = []
     end = num_batches if stop_after is None else stop_after
     for index in progress.track(range(done, end), end, done):
         for group in optimizer.param_groups:
@@ -108,10 +107,10 @@ def pretrain(
         if (index + 1) % CHECKPOINT_EVERY == 0 or index + 1 == end:
             draft = checkpoint.with_suffix(".part")
             state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-            torch.save({**state, "done": index + 1}, draft)
+            torch.save({**state, "done": index + 1, "losses": losses[-50:]}, draft)
             draft.replace(checkpoint)
     model.eval()
-    return sum(losses[-50:]) / max(1, len(losses[-50:]))
+    return sum(losses[-50:]) / len(losses[-50:])
 
 
 def next_token_loss(logits_BTV: Tensor, labels_BT: Tensor) -> Tensor:
