@@ -18,12 +18,10 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 from examples.small_world.pretraining import (
-    IGNORED,
-    Example,
     build_model,
-    next_token_loss,
     pad_rows,
     pretrain,
+    sorted_batches,
 )
 from examples.small_world.problems import make_problem
 from examples.small_world.solutions import (
@@ -34,6 +32,7 @@ from examples.small_world.solutions import (
     draw_habit,
     write_answer,
 )
+from examples.tiny_math.base_policy import IGNORED, Example, next_token_loss
 from examples.tiny_math.progress import Progress
 from examples.tiny_math.prompts import render_prompt
 from pure_rlhf.cpu_host import bfloat16_is_fast
@@ -83,10 +82,7 @@ def pretrain_policy(
             rows = [
                 answer_example(tokenizer, generator, held_out, habit) for _ in range(BLOCK * count)
             ]
-        rows.sort(key=lambda row: len(row[0]))
-        batches = [rows[at : at + count] for at in range(0, len(rows), count)]
-        generator.shuffle(batches)
-        return batches
+        return sorted_batches(rows, count, lambda row: len(row[0]), generator)
 
     def batch_loss(index: int) -> tuple[Tensor, str]:
         batch = block_of(index // BLOCK)[index % BLOCK]

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import random
 import time
 from collections.abc import Sequence
@@ -31,34 +30,35 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 import tyro
-from transformers import (
-    PreTrainedTokenizerFast,
-    Qwen2ForCausalLM,
-)
+from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 from examples.small_world.base_policy import pretrain_policy
 from examples.small_world.checker import is_correct
 from examples.small_world.prm_backbone import pretrain_backbone
 from examples.small_world.prm_data import (
     BLIND_SPOTS,
-    StepLabelledRow,
     draw_solution_row,
     label_answer,
-    split_answer,
-    write_jsonl,
 )
 from examples.small_world.problems import Problem, make_problems
 from examples.small_world.solutions import PLANTED, draw_habit, write_answer
+from examples.tiny_math.prm_data import StepLabelledRow, split_answer, write_jsonl
 from examples.tiny_math.prompts import render_prompt
 from examples.tiny_math.sampling import sample_answers
 from examples.tiny_math.tokenizer import save_tokenizer, train_tokenizer
+from examples.tiny_math.world_files import (
+    read_complete_world,
+    refuse_other_settings,
+    versions,
+    write_candidates,
+    write_json_atomically,
+    write_problems,
+)
 from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
 
 WORLD_FORMAT = 2  # raise it when the same settings give another world
 MAX_THREADS = 8
-NUM_CANDIDATE_ANSWERS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +109,7 @@ def make_world(output_dir: Path, settings: WorldSettings) -> dict[str, Any]:
     wanted = {"world_format": WORLD_FORMAT, **asdict(settings)}
     existing = read_complete_world(output_dir)
     if existing is not None:
-        _refuse_other_settings(output_dir, existing["settings"], wanted)
+        refuse_other_settings(output_dir, existing["settings"], wanted)
         return existing
     started = time.monotonic()
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -120,7 +120,9 @@ def make_world(output_dir: Path, settings: WorldSettings) -> dict[str, Any]:
     answered = make_problems(
         settings.prm_test + settings.prm_sampled, random.Random(f"prm {settings.seed}"), questions
     )
-    _write_problems(output_dir, train, test, settings)
+    write_problems(
+        output_dir, train, test, answered_frac=settings.answered_frac, seed=settings.seed
+    )
     tokenizer = _make_tokenizer(train, settings.seed)
     save_tokenizer(tokenizer, output_dir / "tokenizer")
     held_out = {problem.question for problem in (*test, *answered[: settings.prm_test])}
@@ -132,13 +134,13 @@ def make_world(output_dir: Path, settings: WorldSettings) -> dict[str, Any]:
     model = Qwen2ForCausalLM.from_pretrained(
         output_dir / "policy", dtype=torch.float32, attn_implementation="eager"
     )
-    _write_candidates(output_dir, model, tokenizer, test[: settings.num_candidates], settings.seed)
+    write_candidates(output_dir, model, tokenizer, test[: settings.num_candidates], settings.seed)
     base = _measure_base(model, tokenizer, test, settings.seed)
     prm_rows = _write_sampled(output_dir, model, tokenizer, settings, answered, planted)
     record = {
         "complete": True,
         "settings": wanted,
-        "versions": _versions(),
+        "versions": versions(),
         "policy_parameters": model.num_parameters(),
         "backbone_parameters": backbone.num_parameters(),
         "vocabulary": len(tokenizer),
@@ -148,64 +150,18 @@ def make_world(output_dir: Path, settings: WorldSettings) -> dict[str, Any]:
         **prm_rows,
         "wall_seconds": round(time.monotonic() - started, 1),
     }
-    _write_json_atomically(output_dir / "world.json", record)
+    write_json_atomically(output_dir / "world.json", record)
     for name in ("policy", "prm_backbone"):
         (output_dir / f"{name}.checkpoint").unlink()
     return record
-
-
-def read_complete_world(output_dir: Path) -> dict[str, Any] | None:
-    """The record of a finished world, or None where there is none or it was cut off."""
-    path = output_dir / "world.json"
-    if not path.is_file():
-        return None
-    record = json.loads(path.read_text(encoding="utf-8"))
-    return record if record.get("complete") else None
 
 
 def _begin(output_dir: Path, wanted: dict[str, Any]) -> None:
     """Note the settings of a world that is begun; raises ValueError where another was begun there with others."""
     path = output_dir / "begun.json"
     if path.is_file():
-        _refuse_other_settings(output_dir, json.loads(path.read_text(encoding="utf-8")), wanted)
-    _write_json_atomically(path, wanted)
-
-
-def _refuse_other_settings(
-    output_dir: Path, existing: dict[str, Any], wanted: dict[str, Any]
-) -> None:
-    differences = [
-        f"{key}: {existing.get(key)} there, {value} asked for"
-        for key, value in wanted.items()
-        if existing.get(key) != value
-    ]
-    if differences:
-        raise ValueError(
-            f"{output_dir} holds a small world made with other settings ({'; '.join(differences)}): "
-            "give another --output_dir, or delete that folder"
-        )
-
-
-def _write_problems(
-    output_dir: Path, train: Sequence[Problem], test: Sequence[Problem], settings: WorldSettings
-) -> None:
-    generator = random.Random(f"answered {settings.seed}")
-    answered = set(generator.sample(range(len(train)), round(settings.answered_frac * len(train))))
-    write_jsonl(
-        output_dir / "train.jsonl",
-        (_row(problem, index in answered) for index, problem in enumerate(train)),
-    )
-    write_jsonl(output_dir / "train_answered.jsonl", (_row(problem, True) for problem in train))
-    write_jsonl(output_dir / "test.jsonl", (_row(problem, True) for problem in test))
-
-
-def _row(problem: Problem, is_answered: bool) -> dict[str, str | None]:
-    answer = str(problem.answer)
-    return {
-        "question": problem.question,
-        "answer": answer if is_answered else None,
-        "ref_answer": answer,
-    }
+        refuse_other_settings(output_dir, json.loads(path.read_text(encoding="utf-8")), wanted)
+    write_json_atomically(path, wanted)
 
 
 def _make_tokenizer(problems: Sequence[Problem], seed: int) -> PreTrainedTokenizerFast:
@@ -374,52 +330,6 @@ def _write_sampled(
         "prm_test_rows": len(test),
         "prm_rows_with_empty_steps": sum(row is None for row in labelled),
     }
-
-
-def _write_candidates(
-    output_dir: Path,
-    model: Qwen2ForCausalLM,
-    tokenizer: PreTrainedTokenizerFast,
-    problems: list[Problem],
-    seed: int,
-) -> None:
-    """Rows of prompt, answers (in steps, as RL cuts them) and right answer: a form of `evaluation/candidates.py`."""
-    answers = sample_answers(
-        model,
-        tokenizer,
-        [problem.question for problem in problems for _ in range(NUM_CANDIDATE_ANSWERS)],
-        temperature=1.0,
-        seed=seed,
-        stage="base policy: candidate answers",
-    )
-    separator_ids = set(find_separator_token_ids(tokenizer))
-    steps = (split_answer(answer, tokenizer, separator_ids) for answer in answers)
-    write_jsonl(
-        output_dir / "prm_data" / "candidates.jsonl",
-        (
-            {
-                "question": render_prompt(problem.question),  # what the PRM is to read
-                "answers": [next(steps) for _ in range(NUM_CANDIDATE_ANSWERS)],
-                "answer": str(problem.answer),
-            }
-            for problem in problems
-        ),
-    )
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-    }
-
-
-def _write_json_atomically(path: Path, record: dict[str, Any]) -> None:
-    """Written under another name and moved, so that a cut-off run leaves no marker."""
-    draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    draft.replace(path)
 
 
 def main() -> None:

@@ -27,20 +27,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
-from examples.small_world.pretraining import (
-    IGNORED,
-    next_token_loss,
-    pad_rows,
-    pretrain,
-)
-from examples.small_world.prm_data import (
-    EQUATION_PROMPT,
-    StepLabelledRow,
-    draw_solution_row,
-    equation_row,
-)
+from examples.small_world.pretraining import pad_rows, pretrain, sorted_batches
+from examples.small_world.prm_data import draw_solution_row, equation_row
 from examples.small_world.problems import Operation, parse_problem
 from examples.small_world.solutions import careful_steps
+from examples.tiny_math.base_policy import IGNORED, next_token_loss
+from examples.tiny_math.prm_data import EQUATION_PROMPT, StepLabelledRow
 from examples.tiny_math.progress import Progress
 from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
 from pure_rlhf.cpu_host import bfloat16_is_fast
@@ -63,9 +55,7 @@ class Row(NamedTuple):
 
     ids: list[int]
     next_tokens: list[int]  # of right steps, IGNORED elsewhere
-    marks: list[
-        int
-    ]  # 1: the token, or at a separator the step, is right; 0: wrong; IGNORED: not asked
+    marks: list[int]  # is the token (at a separator, the step) right? 1, 0, or IGNORED: not asked
     separators: list[int]  # their places
 
 
@@ -135,10 +125,7 @@ def pretrain_backbone(
             for _ in range(BLOCK * count)
         ]
         laid_out = [lay_out(row, tokenizer, prm_separator_id) for row in rows]
-        laid_out.sort(key=lambda row: len(row.ids))
-        batches = [laid_out[at : at + count] for at in range(0, len(laid_out), count)]
-        generator.shuffle(batches)
-        return batches
+        return sorted_batches(laid_out, count, lambda row: len(row.ids), generator)
 
     def batch_loss(index: int) -> tuple[Tensor, str]:
         rows = block_of(index // BLOCK)[index % BLOCK]

@@ -15,11 +15,8 @@ these are labelled as right up to there.
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Iterable, Sequence, Set
-from pathlib import Path
-from typing import TypedDict
+from collections.abc import Sequence, Set
 
 from transformers import PreTrainedTokenizerFast
 
@@ -31,6 +28,12 @@ from examples.small_world.solutions import (
     draw_equation,
     plant,
     slipped_value,
+)
+from examples.tiny_math.prm_data import (
+    EQUATION_PROMPT,
+    EQUATIONS_PER_ROW,
+    StepLabelledRow,
+    split_answer,
 )
 from examples.tiny_math.prompts import render_prompt
 
@@ -45,31 +48,6 @@ BLIND_SPOTS = {
     "repetition": ("repetition",),
     "length": ("after the end",),
 }
-EQUATION_PROMPT = "Right or wrong?"
-EQUATIONS_PER_ROW = 16
-
-
-class StepLabelledRow(TypedDict):
-    """One row: the rendered prompt, its steps, and whether each is right."""
-
-    prompt: str
-    completions: list[str]
-    labels: list[bool]
-
-
-def split_answer(
-    answer_ids: Sequence[int], tokenizer: PreTrainedTokenizerFast, separator_ids: Set[int]
-) -> list[str]:
-    """Cut an answer's tokens at separator tokens, drop these, and decode each step."""
-    steps: list[list[int]] = [[]]
-    for token in answer_ids:
-        if token in separator_ids:
-            steps.append([])
-        else:
-            steps[-1].append(token)
-    if len(steps) > 1 and not steps[-1]:
-        steps.pop()
-    return tokenizer.batch_decode(steps)
 
 
 def label_answer(
@@ -127,11 +105,3 @@ def equation_row(generator: random.Random, slip_share: float) -> StepLabelledRow
         steps.append(f"{value}{operation}={result}")
         labels.append(is_right)
     return {"prompt": EQUATION_PROMPT, "completions": steps, "labels": labels}
-
-
-def write_jsonl(path: Path, rows: Iterable[object]) -> None:
-    """One JSON object a line."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")

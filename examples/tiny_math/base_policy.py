@@ -129,13 +129,13 @@ def pad_examples(batch: Sequence[Example], pad_token_id: int) -> tuple[Tensor, T
     return ids_BT, labels_BT
 
 
-def learning_rate_at(batch_index: int, num_batches: int) -> float:
+def learning_rate_at(batch_index: int, num_batches: int, peak: float) -> float:
     """Linear warm-up, then a cosine down to a hundredth."""
     done = (batch_index + 1) / num_batches
     if done < WARMUP_FRAC:
-        return LEARNING_RATE * done / WARMUP_FRAC
+        return peak * done / WARMUP_FRAC
     cosine = 0.5 * (1 + math.cos(math.pi * (done - WARMUP_FRAC) / (1 - WARMUP_FRAC)))
-    return LEARNING_RATE * (0.01 + 0.99 * cosine)
+    return peak * (0.01 + 0.99 * cosine)
 
 
 def pretrain(
@@ -160,7 +160,7 @@ def pretrain(
     batches = training_batches(tokenizer, generator, num_batches, held_out)
     for index, (ids_BT, labels_BT) in enumerate(progress.track(batches, num_batches)):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate_at(index, num_batches)
+            group["lr"] = learning_rate_at(index, num_batches, LEARNING_RATE)
         loss = batch_loss(model, ids_BT, labels_BT)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -179,12 +179,19 @@ def batch_loss(model: Qwen2ForCausalLM, ids_BT: Tensor, labels_BT: Tensor) -> Te
     """
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16_is_fast()):
         logits_BTV = model(ids_BT, use_cache=False).logits
-    # A sum over rows of a fixed divisor, not a mean over tokens: batches are sorted by length, and a mean would
-    # weigh a token of a short answer several times as much as one of a long answer.
+    return next_token_loss(logits_BTV, labels_BT)
+
+
+def next_token_loss(logits_BTV: Tensor, labels_BT: Tensor) -> Tensor:
+    """Next-token cross-entropy over the labelled tokens: a sum over rows of a fixed divisor.
+
+    Not a mean over tokens: batches are sorted by length, and a mean would weigh a token of a short answer several
+    times as much as one of a long answer.
+    """
     total = functional.cross_entropy(
         logits_BTV[:, :-1].flatten(0, 1).float(),
         labels_BT[:, 1:].flatten(),
         ignore_index=IGNORED,
         reduction="sum",
     )
-    return total / (len(ids_BT) * TYPICAL_TOKENS)
+    return total / (len(labels_BT) * TYPICAL_TOKENS)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import random
 import time
 from collections.abc import Sequence
@@ -26,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 import tyro
 from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
@@ -45,11 +43,19 @@ from examples.tiny_math.prompts import render_prompt
 from examples.tiny_math.sampling import sample_answers
 from examples.tiny_math.solutions import draw_habit, write_answer
 from examples.tiny_math.tokenizer import save_tokenizer, train_tokenizer
+from examples.tiny_math.world_files import (
+    read_complete_world,
+    refuse_other_settings,
+    versions,
+    write_answered,
+    write_candidates,
+    write_json_atomically,
+    write_problems,
+)
 from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
 
 WORLD_FORMAT = 1  # raise it when the same settings give another world
 MAX_THREADS = 8
-NUM_CANDIDATE_ANSWERS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,15 +104,17 @@ def make_world(output_dir: Path, settings: WorldSettings) -> dict[str, Any]:
     wanted = {"world_format": WORLD_FORMAT, **asdict(settings)}
     existing = read_complete_world(output_dir)
     if existing is not None:
-        _refuse_other_settings(output_dir, existing["settings"], wanted)
-        _write_answered(output_dir)  # a world of before there was this file
+        refuse_other_settings(output_dir, existing["settings"], wanted)
+        write_answered(output_dir)  # a world of before there was this file
         return existing
     started = time.monotonic()
     output_dir.mkdir(parents=True, exist_ok=True)
     questions: set[str] = set()
     test = make_problems(settings.num_test, random.Random(f"test {settings.seed}"), questions)
     train = make_problems(settings.num_train, random.Random(f"train {settings.seed}"), questions)
-    _write_problems(output_dir, train, test, settings)
+    write_problems(
+        output_dir, train, test, answered_frac=settings.answered_frac, seed=settings.seed
+    )
     tokenizer = _make_tokenizer(train, settings.seed)
     save_tokenizer(tokenizer, output_dir / "tokenizer")
     model = build_model(tokenizer, settings.seed)
@@ -120,13 +128,13 @@ def make_world(output_dir: Path, settings: WorldSettings) -> dict[str, Any]:
     )
     model.save_pretrained(output_dir / "policy")
     save_tokenizer(tokenizer, output_dir / "policy")
-    _write_candidates(output_dir, model, tokenizer, test[: settings.num_candidates], settings.seed)
+    write_candidates(output_dir, model, tokenizer, test[: settings.num_candidates], settings.seed)
     greedy = _measure_base(model, tokenizer, test, settings.seed)
     prm_rows = _write_prm_data(output_dir, model, tokenizer, settings, questions)
     record = {
         "complete": True,
         "settings": wanted,
-        "versions": _versions(),
+        "versions": versions(),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "vocabulary": len(tokenizer),
         "pretraining_loss": loss,
@@ -134,67 +142,8 @@ def make_world(output_dir: Path, settings: WorldSettings) -> dict[str, Any]:
         **prm_rows,
         "wall_seconds": round(time.monotonic() - started, 1),
     }
-    _write_json_atomically(output_dir / "world.json", record)
+    write_json_atomically(output_dir / "world.json", record)
     return record
-
-
-def read_complete_world(output_dir: Path) -> dict[str, Any] | None:
-    """The record of a finished world, or None where there is none or it was cut off."""
-    path = output_dir / "world.json"
-    if not path.is_file():
-        return None
-    record = json.loads(path.read_text(encoding="utf-8"))
-    return record if record.get("complete") else None
-
-
-def _refuse_other_settings(
-    output_dir: Path, existing: dict[str, Any], wanted: dict[str, Any]
-) -> None:
-    differences = [
-        f"{key}: {existing.get(key)} there, {value} asked for"
-        for key, value in wanted.items()
-        if existing.get(key) != value
-    ]
-    if differences:
-        raise ValueError(
-            f"{output_dir} holds a small world made with other settings ({'; '.join(differences)}): "
-            "give another --output_dir, or delete that folder"
-        )
-
-
-def _write_problems(
-    output_dir: Path, train: Sequence[Problem], test: Sequence[Problem], settings: WorldSettings
-) -> None:
-    generator = random.Random(f"answered {settings.seed}")
-    answered = set(generator.sample(range(len(train)), round(settings.answered_frac * len(train))))
-    write_jsonl(
-        output_dir / "train.jsonl",
-        (_row(problem, index in answered) for index, problem in enumerate(train)),
-    )
-    write_jsonl(output_dir / "test.jsonl", (_row(problem, True) for problem in test))
-    _write_answered(output_dir)
-
-
-def _write_answered(output_dir: Path) -> None:
-    """The training problems once more, with every answer."""
-    path = output_dir / "train_answered.jsonl"
-    if path.is_file():
-        return
-    lines = (output_dir / "train.jsonl").read_text(encoding="utf-8").splitlines()
-    unfinished = path.with_suffix(".part")
-    write_jsonl(
-        unfinished, ({**row, "answer": row["ref_answer"]} for row in map(json.loads, lines))
-    )
-    unfinished.replace(path)
-
-
-def _row(problem: Problem, is_answered: bool) -> dict[str, str | None]:
-    answer = str(problem.answer)
-    return {
-        "question": problem.question,
-        "answer": answer if is_answered else None,
-        "ref_answer": answer,
-    }
 
 
 def _make_tokenizer(problems: Sequence[Problem], seed: int) -> PreTrainedTokenizerFast:
@@ -268,52 +217,6 @@ def _write_prm_data(
         "prm_test_rows": len(test),
         "prm_rows_with_empty_steps": sum(row is None for row in labelled),
     }
-
-
-def _write_candidates(
-    output_dir: Path,
-    model: Qwen2ForCausalLM,
-    tokenizer: PreTrainedTokenizerFast,
-    problems: list[Problem],
-    seed: int,
-) -> None:
-    """Rows of prompt, answers (in steps, as RL cuts them) and right answer: a form of `evaluation/candidates.py`."""
-    answers = sample_answers(
-        model,
-        tokenizer,
-        [problem.question for problem in problems for _ in range(NUM_CANDIDATE_ANSWERS)],
-        temperature=1.0,
-        seed=seed,
-        stage="base policy: candidate answers",
-    )
-    separator_ids = set(find_separator_token_ids(tokenizer))
-    steps = (split_answer(answer, tokenizer, separator_ids) for answer in answers)
-    write_jsonl(
-        output_dir / "prm_data" / "candidates.jsonl",
-        (
-            {
-                "question": render_prompt(problem.question),  # what the PRM is to read
-                "answers": [next(steps) for _ in range(NUM_CANDIDATE_ANSWERS)],
-                "answer": str(problem.answer),
-            }
-            for problem in problems
-        ),
-    )
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-    }
-
-
-def _write_json_atomically(path: Path, record: dict[str, Any]) -> None:
-    """Written under another name and moved, so that a cut-off run leaves no marker."""
-    draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    draft.replace(path)
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 from typing import TypedDict
 
@@ -57,7 +57,7 @@ class StepLabelledRow(TypedDict):
 
 
 def split_answer(
-    answer_ids: Sequence[int], tokenizer: PreTrainedTokenizerFast, separator_ids: set[int]
+    answer_ids: Sequence[int], tokenizer: PreTrainedTokenizerFast, separator_ids: Set[int]
 ) -> list[str]:
     """Cut an answer's tokens at separator tokens, drop these, and decode each step."""
     steps: list[list[int]] = [[]]

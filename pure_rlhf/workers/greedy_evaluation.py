@@ -71,9 +71,8 @@ class GreedyEvaluation:
         assert len(grades) == len(prompts), "validation lets only problems with a label be held out"
         self.verifier.drain_counters()  # these responses are not the next training step's
         num_correct = sum(grade.correct for grade in grades)
-        from scipy.stats import (
-            binomtest,
-        )  # a second of imports, of which a run that measures nothing has no need
+        # a second of imports, of which a run that measures nothing has no need
+        from scipy.stats import binomtest
 
         interval = binomtest(num_correct, len(prompts)).proportion_ci(0.95, method="wilson")
         return {

@@ -130,10 +130,8 @@ def _compiled_later() -> Iterator[None]:
     def compile_at_call(function: Callable[..., Any] | None = None, **options: Any) -> Any:
         if function is None:
             return lambda function: compile_at_call(function, **options)
-        if (
-            os.environ.get("TORCH_COMPILE_DISABLE") == "1"
-        ):  # torch would load inductor, and then not use it
-            return function
+        if os.environ.get("TORCH_COMPILE_DISABLE") == "1":
+            return function  # torch would load inductor, and then not use it
         compiled = functools.cache(lambda: compile_now(function, **options))
         return functools.wraps(function)(lambda *args, **kwargs: compiled()(*args, **kwargs))
 

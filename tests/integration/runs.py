@@ -31,6 +31,18 @@ SILENT = {  # no detector but one's own limit
     "alarm__kl_reference": 1e9,
     "alarm__clip_ratio": 2,
 }
+ROLLED_BACK = {  # the learning rate passes its limit at steps 4 and 6; only the first time is undone
+    "actor__adam__lr": 1.6e-2,  # reached at the last of 16 optimiser steps: 2e-3 more after each rollout
+    "actor__lr_scheduler": "constant_with_warmup",
+    "actor__lr_warmup_ratio": 1.0,
+    "max_steps": 8,
+    "ckpt__max_num": 8,
+    "alarm__window": 1,
+    "alarm__action": "rollback",
+    "alarm__max_rollbacks": 1,
+    "alarm__limits": "policy/learning_rate>7e-3",
+    **SILENT,
+}
 
 
 class Run:

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.conftest import RandomWorld
-from tests.integration.runs import SILENT, Run, kept_responses, metrics
+from tests.integration.runs import ROLLED_BACK, Run, kept_responses, metrics
 
 pytestmark = pytest.mark.integration
 
@@ -102,17 +102,8 @@ def test_a_roll_back_drops_what_the_undone_policy_wrote(world: RandomWorld, tmp_
     flags = world.flags(
         folder,
         train__async_steps=1,
-        actor__adam__lr=1.6e-2,  # reached at the last of 16 optimiser steps: 2e-3 more after each rollout
-        actor__lr_scheduler="constant_with_warmup",
-        actor__lr_warmup_ratio=1.0,
         rollouts_per_step=32,
-        max_steps=8,
-        ckpt__max_num=8,
-        alarm__window=1,
-        alarm__action="rollback",
-        alarm__max_rollbacks=1,
-        alarm__limits="policy/learning_rate>7e-3",
-        **SILENT,
+        **ROLLED_BACK,
     )
     with Run(flags) as run:
         assert run.wait() == 0, run.text[-6000:]

@@ -19,7 +19,7 @@ from pure_rlhf.monitoring.metric_table import check_declared
 from pure_rlhf.prm.conventions import PrmSample
 from pure_rlhf.prm.scorer import PrmScorer
 from tests.conftest import RandomWorld
-from tests.integration.runs import SILENT, Run, kept_responses, metrics
+from tests.integration.runs import ROLLED_BACK, Run, kept_responses, metrics
 from tests.tiny_models import qwen2_config, train_tokenizer
 
 pytestmark = pytest.mark.integration
@@ -282,16 +282,7 @@ def test_an_alarm_rolls_the_run_back(world: RandomWorld, tmp_path: Path) -> None
     folder = tmp_path / "run"
     flags = world.flags(
         folder,
-        actor__adam__lr=1.6e-2,  # reached at the last of 16 optimiser steps: 2e-3 more after each rollout
-        actor__lr_scheduler="constant_with_warmup",
-        actor__lr_warmup_ratio=1.0,
-        max_steps=8,
-        ckpt__max_num=8,
-        alarm__window=1,
-        alarm__action="rollback",
-        alarm__max_rollbacks=1,
-        alarm__limits="policy/learning_rate>7e-3",
-        **SILENT,
+        **ROLLED_BACK,
     )
     with Run(flags) as run:
         assert run.wait() == 0, run.text[-6000:]

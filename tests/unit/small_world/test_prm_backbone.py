@@ -9,11 +9,13 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from examples.small_world.pretraining import IGNORED, build_model
+from examples.small_world.pretraining import build_model
 from examples.small_world.prm_backbone import deepen, lay_out, right_step
-from examples.small_world.prm_data import EQUATION_PROMPT, StepLabelledRow, equation_row
+from examples.small_world.prm_data import equation_row
 from examples.small_world.problems import make_problem
 from examples.small_world.solutions import HABITS, write_answer
+from examples.tiny_math.base_policy import IGNORED
+from examples.tiny_math.prm_data import EQUATION_PROMPT, StepLabelledRow
 from examples.tiny_math.prompts import render_prompt
 from examples.tiny_math.tokenizer import train_tokenizer
 from pure_rlhf.prm.token_inputs import single_separator_id
