@@ -160,8 +160,11 @@ def lock_down(prepared: Prepared, *, parent: int, memory_bytes: int, cpu_seconds
 def _lower(limit: int, value: int) -> None:
     """Set a limit, but never above what the host allows."""
     _, most = resource.getrlimit(limit)
-    value = value if most == resource.RLIM_INFINITY else min(value, most)
-    resource.setrlimit(limit, (value, value))
+    # a program that uses up its processor time gets SIGXCPU, which says why it ended; what catches it, SIGKILL
+    highest = value + 1 if limit == resource.RLIMIT_CPU else value
+    if most != resource.RLIM_INFINITY:
+        value, highest = min(value, most), min(highest, most)
+    resource.setrlimit(limit, (value, highest))
 
 
 def _mapped_bytes() -> int:

@@ -81,6 +81,16 @@ os.read(reader, 1)
         statuses=("time",),
     ),
     Attack(
+        name="the signal that its processor time is used up, ignored",
+        source="""
+import signal
+signal.signal(signal.SIGXCPU, signal.SIG_IGN)
+while True: pass
+""",
+        ending="limit",
+        statuses=TIME,
+    ),
+    Attack(
         name="processor time in many threads",
         source="""
 import threading, hashlib
