@@ -1,1 +1,1 @@
-"""Worked examples that run from nothing: `tiny_math` is the small world of the embedded default."""
+"""Worked examples that run on any machine: `small_world` has problems, models and their exact truth."""

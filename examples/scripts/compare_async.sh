@@ -24,4 +24,4 @@ page=async
 comparison=$OUTPUT_DIR/async-$STEPS-steps
 note="reward_mode PRMVR"
 cell_variables=
-. "$(dirname "${BASH_SOURCE[0]}")/../tiny_math/compare.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/../small_world/compare.sh"

@@ -8,7 +8,7 @@
 #   LEARNING_RATE=1e-4 CELLS="PRM softmin;PRM sum" bash ...              five times the pressure, two of the settings
 #
 # The same command resumes. The page, OUTPUT_DIR/comparison-STEPS-steps-lr-RATE/comparison.html, is written when the runs
-# are done, also where some failed. The definition of a collapse stands in examples/tiny_math/compare.py and was
+# are done, also where some failed. The definition of a collapse stands in examples/small_world/compare.py and was
 # written before the first run.
 set -euo pipefail
 
@@ -39,4 +39,4 @@ page=credit
 comparison=$OUTPUT_DIR/comparison-$STEPS-steps-lr-$LEARNING_RATE
 note="gamma $GAMMA"
 cell_variables=GAMMA
-. "$(dirname "${BASH_SOURCE[0]}")/../tiny_math/compare.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/../small_world/compare.sh"

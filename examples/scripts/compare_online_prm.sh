@@ -34,7 +34,7 @@ cell_settings() { # MODE CREDIT UPDATE
         flags+=("${learns[@]}" "${measured[@]}")
         ;;
     truth)
-        flags+=(--prm_update step_labels --step_labeller "$root/examples/tiny_math/checker.py:label_steps")
+        flags+=(--prm_update step_labels --step_labeller "$root/examples/small_world/checker.py:label_steps")
         flags+=("${learns[@]}" "${measured[@]}")
         ;;
     implicit)
@@ -51,4 +51,4 @@ page=online_prm
 comparison=$OUTPUT_DIR/online-prm-$STEPS-steps
 note="learning rate of the PRM $PRM_LEARNING_RATE"
 cell_variables=PRM_LEARNING_RATE
-. "$(dirname "${BASH_SOURCE[0]}")/../tiny_math/compare.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/../small_world/compare.sh"

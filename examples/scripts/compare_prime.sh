@@ -41,4 +41,4 @@ page=prime
 comparison=$OUTPUT_DIR/prime-$STEPS-steps-lr-$LEARNING_RATE
 note="learning rate of the implicit PRM $PRM_LEARNING_RATE"
 cell_variables=PRM_LEARNING_RATE
-. "$(dirname "${BASH_SOURCE[0]}")/../tiny_math/compare.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/../small_world/compare.sh"

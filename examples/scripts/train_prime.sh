@@ -52,13 +52,14 @@ if [ "$host" = gpu ]; then
         --ckpt.save_steps 16
     )
 else
-    world=$OUTPUT_DIR/world
     if [ -z "${MODEL:-}" ] || [ -z "${DATA:-}" ]; then
-        "$python" -m examples.tiny_math.make_world --output_dir "$world" >/dev/null
+        needs_prm=0
+        [ "$process_reward" != learned ] || [ -n "${PRM:-}" ] || needs_prm=1
+        . "$root/examples/small_world/world.sh"
+        export MODEL=${MODEL:-$world/policy} WORLD=$world
+        DATA=${DATA:-$world/train_answered.jsonl}
         flags+=(--eval.dataset "$world/test.jsonl")
     fi
-    export MODEL=${MODEL:-$world/policy}
-    DATA=${DATA:-$world/train_answered.jsonl}
     # a model of a million parameters does not move at PRIME's 1e-6
     [ "$prm_update" = none ] || flags+=(--prm.adam.lr 2e-5)
 fi

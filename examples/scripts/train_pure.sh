@@ -9,7 +9,8 @@
 #   answers. Policy, reference and PRM share 1 of 2 GPUs, 2 of 3 or 4, 4 of 5 to 15, 8 of 16 to 31; each other GPU is a
 #   rollout engine. Published: 4 + 4, 8 x A100, 16 hours. On one GPU all of them take turns; --placement shared does the
 #   same on more.
-# No GPU: the small world (examples/tiny_math), a policy and a PRM made from nothing, at most 15 minutes on 2 cores.
+# No GPU: the small world that comes with the repository (examples/small_world): problems, a policy and a PRM that are
+#   small enough for a CPU. WORLD=new makes it from nothing, WORLD=FOLDER takes another.
 set -euo pipefail
 
 reward_mode=${reward_mode:-PRMVR} # PRM: process rewards, VR: verifiable rewards, PRMVR: both
@@ -64,35 +65,31 @@ if [ "$host" = gpu ]; then
         --ckpt.save_hf
     )
 else
-    world=$OUTPUT_DIR/world
-    if [ -z "${MODEL:-}" ] || [ -z "${DATA:-}" ] || { [ -z "${PRM:-}" ] && [ "$reward_mode" != VR ]; }; then
-        "$python" -m examples.tiny_math.make_world --output_dir "$world"
-        if [ -z "${PRM:-}" ] && [ "$reward_mode" != VR ]; then
-            PYTHON=$python WORLD=$world bash "$root/examples/tiny_math/train_prm.sh"
-        fi
-        flags=(--eval.dataset "$world/test.jsonl")
-    else
-        flags=()
+    flags=()
+    needs_prm=0
+    [ -n "${PRM:-}" ] || [ "$reward_mode" = VR ] || needs_prm=1
+    if [ -z "${MODEL:-}" ] || [ -z "${DATA:-}" ] || [ "$needs_prm" = 1 ]; then
+        . "$root/examples/small_world/world.sh"
+        flags=(--eval.dataset "$world/test.jsonl") # --eval.steps needs held-out problems
     fi
-    # a world, if there is one, also gives the held-out problems; --eval.steps needs them
     flags+=(
-        --actor.model_name_or_path "${MODEL:-$world/policy}"
-        --reward.model_name_or_path "${PRM:-$world/prm}"
-        --data.prompt_dataset "${DATA:-$world/train.jsonl}"
-        # recipe of the small world (design and measurements: examples/tiny_math/__init__.py, LOG.md)
+        --actor.model_name_or_path "${MODEL:-${world:-}/policy}"
+        --reward.model_name_or_path "${PRM:-${world:-}/prm}"
+        --data.prompt_dataset "${DATA:-${world:-}/train.jsonl}"
+        # recipe of the small world (design and measurements: examples/small_world/__init__.py, LOG.md)
         --data.max_len 192
         --data.prompt_max_len 96
         --rollout.max_new_tokens 96
-        --rollout.batch_size 32
+        --rollout.batch_size 16
         --rollout.n_samples_per_prompt 8
         --rollout.temperature 1.0
         --rollout.micro_batch_size 64
-        --train.batch_size 256
+        --train.batch_size 128
         --train.micro_batch_size 64
         --actor.adam.lr 2e-5
         --ds.attn_implementation eager # at these lengths a third faster on a CPU, forward and backward
         --actor.entropy_coef 0 # only logs the entropy
-        --step_labeller "$root/examples/tiny_math/checker.py:label_steps" # for metrics and the report; no reward reads it
+        --step_labeller "$root/examples/small_world/checker.py:label_steps" # for metrics and the report; no reward reads it
         --algo.kl.init_coef 0.001
         --max_steps 40
         --eval.steps 10

@@ -18,12 +18,17 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
 from examples.small_world.pretraining import (
+    IGNORED,
+    Example,
     build_model,
+    next_token_loss,
     pad_rows,
     pretrain,
     sorted_batches,
 )
 from examples.small_world.problems import make_problem
+from examples.small_world.progress import Progress
+from examples.small_world.prompts import render_prompt
 from examples.small_world.solutions import (
     BLANK_LINE,
     believed_result,
@@ -32,9 +37,6 @@ from examples.small_world.solutions import (
     draw_habit,
     write_answer,
 )
-from examples.tiny_math.base_policy import IGNORED, Example, next_token_loss
-from examples.tiny_math.progress import Progress
-from examples.tiny_math.prompts import render_prompt
 from pure_rlhf.cpu_host import bfloat16_is_fast
 
 LAYERS, WIDTH = 4, 128

@@ -38,16 +38,18 @@ from examples.small_world.checker import is_correct
 from examples.small_world.prm_backbone import pretrain_backbone
 from examples.small_world.prm_data import (
     BLIND_SPOTS,
+    StepLabelledRow,
     draw_solution_row,
     label_answer,
+    split_answer,
+    write_jsonl,
 )
 from examples.small_world.problems import Problem, make_problems
+from examples.small_world.prompts import render_prompt
+from examples.small_world.sampling import sample_answers
 from examples.small_world.solutions import PLANTED, draw_habit, write_answer
-from examples.tiny_math.prm_data import StepLabelledRow, split_answer, write_jsonl
-from examples.tiny_math.prompts import render_prompt
-from examples.tiny_math.sampling import sample_answers
-from examples.tiny_math.tokenizer import save_tokenizer, train_tokenizer
-from examples.tiny_math.world_files import (
+from examples.small_world.tokenizer import save_tokenizer, train_tokenizer
+from examples.small_world.world_files import (
     read_complete_world,
     refuse_other_settings,
     versions,
@@ -75,14 +77,14 @@ class WorldSettings:
     """Share of training problems whose answer is given (879 of 8,523 in PURE's file)."""
     pretraining_batches: int = 8_000
     """Batches that the base policy is pretrained on."""
-    backbone_batches: int = 2_500
+    backbone_batches: int = 6_000
     """Batches that the PRM's backbone is pretrained on."""
     prm_sampled: int = 3000
     """Answers of the base policy in the PRM's training data."""
     prm_planted: int = 5000
     """Written answers, most with a defect, in the PRM's training data."""
-    prm_blind: int = 3000
-    """Written answers in the data of each PRM with a blind spot, half of them with the defect that it lets pass."""
+    prm_blind: int = 6000
+    """Written answers in the data of each PRM with a blind spot, a third of them with the defect that it lets pass."""
     prm_test: int = 600
     """Answers of the base policy, to problems of their own, that the PRM is tested on."""
     prm_test_by_defect: int = 300
@@ -288,14 +290,15 @@ def _write_planted(
         rows = draw(settings.prm_test_by_defect, defect=defect)
         write_jsonl(folder / "by_defect" / f"{defect.replace(' ', '_')}.jsonl", rows)
     held_out = questions - before
+    planted = draw(settings.prm_planted)
     for name, defects in BLIND_SPOTS.items():
-        half = settings.prm_blind // 2
-        rows = draw(settings.prm_blind - half, blind_to=name)
+        third = settings.prm_blind // 3
+        rows = draw(settings.prm_blind - third, blind_to=name)
         for defect in defects:
-            rows += draw(half // len(defects), blind_to=name, defect=defect)
+            rows += draw(third // len(defects), blind_to=name, defect=defect)
         generator.shuffle(rows)
         write_jsonl(folder / "blind_to" / f"{name}.jsonl", rows)
-    return draw(settings.prm_planted), held_out
+    return planted, held_out
 
 
 def _write_sampled(

@@ -1,4 +1,4 @@
-"""Pretraining from nothing that can be cut off: the loop that the base policy and the PRM's backbone share.
+"""Pretraining from nothing that can be cut off: model, loss and loop that base policy and PRM backbone share.
 
 A batch is made from its index alone, so a run that goes on from its checkpoint sees what an uninterrupted one sees.
 Deterministic under a seed for one number of threads.
@@ -14,15 +14,19 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from examples.tiny_math.base_policy import learning_rate_at
-from examples.tiny_math.progress import Progress
+from examples.small_world.progress import Progress
 
 WIDTH_MULTIPLE = 16
 CHECKPOINT_EVERY = 500
+WARMUP_FRAC = 0.05
+IGNORED = -100
+TYPICAL_TOKENS = 30  # of an answer; scales the loss
 
 Item = TypeVar("Item")
+Example = tuple[list[int], list[int]]  # token ids, labels (IGNORED where no loss is taken)
 
 
 def sorted_batches(
@@ -65,6 +69,30 @@ def pad_rows(rows: Sequence[Sequence[int]], value: int) -> Tensor:
     """Right-pad to a multiple of 16 (few shapes: the CPU kernels are compiled per shape)."""
     width = math.ceil(max(map(len, rows)) / WIDTH_MULTIPLE) * WIDTH_MULTIPLE
     return torch.tensor([[*row, *[value] * (width - len(row))] for row in rows])
+
+
+def learning_rate_at(batch_index: int, num_batches: int, peak: float) -> float:
+    """Linear warm-up, then a cosine down to a hundredth."""
+    done = (batch_index + 1) / num_batches
+    if done < WARMUP_FRAC:
+        return peak * done / WARMUP_FRAC
+    cosine = 0.5 * (1 + math.cos(math.pi * (done - WARMUP_FRAC) / (1 - WARMUP_FRAC)))
+    return peak * (0.01 + 0.99 * cosine)
+
+
+def next_token_loss(logits_BTV: Tensor, labels_BT: Tensor) -> Tensor:
+    """Next-token cross-entropy over the labelled tokens: a sum over rows of a fixed divisor.
+
+    Not a mean over tokens: batches are sorted by length, and a mean would weigh a token of a short answer several
+    times as much as one of a long answer.
+    """
+    total = functional.cross_entropy(
+        logits_BTV[:, :-1].flatten(0, 1).float(),
+        labels_BT[:, 1:].flatten(),
+        ignore_index=IGNORED,
+        reduction="sum",
+    )
+    return total / (len(labels_BT) * TYPICAL_TOKENS)
 
 
 def pretrain(

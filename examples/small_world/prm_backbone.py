@@ -8,8 +8,9 @@ separator whether the step before it is right, and at every token of a step whet
 there, up to the first that is not (LOG.md has what the verdict on steps alone came to).
 
 Three phases: lists of equations whose wrong results are wrong at a glance (from slips alone the comparison is not found
-at all), lists with slips, then solutions with every kind of defect, up to the first wrong step. The head that judges is
-thrown away: `prm_training` begins, as with any language model, with a fresh one.
+at all); lists with slips, and solutions in which half of the steps state another value or operation than the question
+asks for (`prm_data.copying_row`), judged token by token; then solutions with every kind of defect, up to the first
+wrong step. The head that judges is thrown away: `prm_training` begins, as with any language model, with a fresh one.
 """
 
 from __future__ import annotations
@@ -20,20 +21,30 @@ import re
 from collections.abc import Set
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 
-from examples.small_world.pretraining import pad_rows, pretrain, sorted_batches
-from examples.small_world.prm_data import draw_solution_row, equation_row
+from examples.small_world.pretraining import (
+    IGNORED,
+    next_token_loss,
+    pad_rows,
+    pretrain,
+    sorted_batches,
+)
+from examples.small_world.prm_data import (
+    EQUATION_PROMPT,
+    StepLabelledRow,
+    copying_row,
+    draw_solution_row,
+    equation_row,
+)
 from examples.small_world.problems import Operation, parse_problem
+from examples.small_world.progress import Progress
 from examples.small_world.solutions import careful_steps
-from examples.tiny_math.base_policy import IGNORED, next_token_loss
-from examples.tiny_math.prm_data import EQUATION_PROMPT, StepLabelledRow
-from examples.tiny_math.progress import Progress
 from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
 from pure_rlhf.cpu_host import bfloat16_is_fast
 from pure_rlhf.prm.token_inputs import prm_token_ids, single_separator_id
@@ -46,8 +57,10 @@ EQUATION_ROWS_PER_BATCH = 12
 TOKENS_WEIGHT = 1.0
 BLOCK = 8  # batches that are drawn together and sorted by length
 FAR_PHASE_END = 0.05
-NEAR_PHASE_END = 0.30
-EQUATIONS_LATER = 0.20  # of the batches of the last phase, so that the arithmetic keeps growing
+NEAR_PHASE_END = 0.35
+COPYING_NEAR = 0.5  # of the batches of the second phase
+EQUATIONS_LATER = 0.15  # of the batches of the last phase, so that the arithmetic keeps growing
+COPYING_LATER = 0.15
 
 
 class Row(NamedTuple):
@@ -115,16 +128,20 @@ def pretrain_backbone(
     def block_of(block: int) -> list[list[Row]]:
         generator = random.Random(f"backbone {seed} {block}")
         done = block * BLOCK / num_batches
-        equations = done < NEAR_PHASE_END or generator.random() < EQUATIONS_LATER
-        count = EQUATION_ROWS_PER_BATCH if equations else ROWS_PER_BATCH
+        task = _task(done, generator)
+        count = EQUATION_ROWS_PER_BATCH if task == "equations" else ROWS_PER_BATCH
         slip_share = 0.0 if done < FAR_PHASE_END else 0.8
         rows: list[StepLabelledRow] = [
             equation_row(generator, slip_share)
-            if equations
+            if task == "equations"
+            else copying_row(generator, held_out)
+            if task == "copying"
             else draw_solution_row(generator, tokenizer, separator_ids, held_out)[0]
             for _ in range(BLOCK * count)
         ]
-        laid_out = [lay_out(row, tokenizer, prm_separator_id) for row in rows]
+        laid_out = [
+            lay_out(row, tokenizer, prm_separator_id, judge_steps=task != "copying") for row in rows
+        ]
         return sorted_batches(laid_out, count, lambda row: len(row.ids), generator)
 
     def batch_loss(index: int) -> tuple[Tensor, str]:
@@ -175,15 +192,33 @@ def _mean(pairs: list[tuple[float, float]], index: int) -> float:
     return sum(values) / max(1, len(values))
 
 
-def lay_out(row: StepLabelledRow, tokenizer: PreTrainedTokenizerFast, prm_separator_id: int) -> Row:
-    """Lay a row out as the PRM reads it, with what each place is to say."""
+def _task(done: float, generator: random.Random) -> Literal["equations", "copying", "solutions"]:
+    """What a block of batches is about, at a share `done` of the training."""
+    drawn = generator.random()
+    if done < FAR_PHASE_END:
+        return "equations"
+    if done < NEAR_PHASE_END:
+        return "copying" if drawn < COPYING_NEAR else "equations"
+    if drawn < EQUATIONS_LATER:
+        return "equations"
+    return "copying" if drawn < EQUATIONS_LATER + COPYING_LATER else "solutions"
+
+
+def lay_out(
+    row: StepLabelledRow,
+    tokenizer: PreTrainedTokenizerFast,
+    prm_separator_id: int,
+    *,
+    judge_steps: bool = True,
+) -> Row:
+    """Lay a row out as the PRM reads it, with what each place is to say (separators nothing, without `judge_steps`)."""
     prompt_ids = tokenizer.encode(row["prompt"])
     step_ids = [tokenizer.encode(step) for step in row["completions"]]
     ids, separators = prm_token_ids(prompt_ids, step_ids, prm_separator_id)
     next_tokens, marks = [IGNORED] * len(ids), [IGNORED] * len(ids)
     for index, (tokens, end) in enumerate(zip(step_ids, separators, strict=True)):
         is_right = row["labels"][index]
-        marks[end] = int(is_right)
+        marks[end] = int(is_right) if judge_steps else IGNORED
         start = end - len(tokens)
         if is_right:
             next_tokens[start:end] = tokens

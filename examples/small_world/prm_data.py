@@ -15,39 +15,63 @@ these are labelled as right up to there.
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
+from pathlib import Path
+from typing import TypedDict
 
 from transformers import PreTrainedTokenizerFast
 
 from examples.small_world.checker import first_defect
 from examples.small_world.problems import Problem, make_problem
+from examples.small_world.prompts import render_prompt
 from examples.small_world.solutions import (
     BLANK_LINE,
     PLANTED,
+    careful_steps,
     draw_equation,
     plant,
     slipped_value,
+    strayed_step,
 )
-from examples.tiny_math.prm_data import (
-    EQUATION_PROMPT,
-    EQUATIONS_PER_ROW,
-    StepLabelledRow,
-    split_answer,
-)
-from examples.tiny_math.prompts import render_prompt
 
 PLANTED_WEIGHTS = {
-    "none": 0.22, "wrong operation": 0.22, "omission": 0.13, "wrong copy": 0.14, "repetition": 0.09,
-    "wrong final answer": 0.08, "after the end": 0.05, "guess": 0.03, "other": 0.04,
+    "none": 0.20, "wrong operation": 0.19, "omission": 0.15, "wrong copy": 0.18, "repetition": 0.09,
+    "wrong final answer": 0.09, "after the end": 0.04, "guess": 0.02, "other": 0.04,
 }  # fmt: skip
 assert tuple(PLANTED_WEIGHTS) == PLANTED
+EQUATION_PROMPT = "Right or wrong?"
+EQUATIONS_PER_ROW = 16
 BLIND_SPOTS = {
     "omission": ("omission",),
     "arithmetic": ("wrong operation",),
     "repetition": ("repetition",),
     "length": ("after the end",),
 }
+
+
+class StepLabelledRow(TypedDict):
+    """One row: the rendered prompt, its steps, and whether each is right."""
+
+    prompt: str
+    completions: list[str]
+    labels: list[bool]
+
+
+def split_answer(
+    answer_ids: Sequence[int], tokenizer: PreTrainedTokenizerFast, separator_ids: Set[int]
+) -> list[str]:
+    """Cut an answer's tokens at separator tokens, drop these, and decode each step."""
+    steps: list[list[int]] = [[]]
+    for token in answer_ids:
+        if token in separator_ids:
+            steps.append([])
+        else:
+            steps[-1].append(token)
+    if len(steps) > 1 and not steps[-1]:
+        steps.pop()
+    return tokenizer.batch_decode(steps)
 
 
 def label_answer(
@@ -105,3 +129,28 @@ def equation_row(generator: random.Random, slip_share: float) -> StepLabelledRow
         steps.append(f"{value}{operation}={result}")
         labels.append(is_right)
     return {"prompt": EQUATION_PROMPT, "completions": steps, "labels": labels}
+
+
+def copying_row(generator: random.Random, held_out: Set[str]) -> StepLabelledRow:
+    """A solution half of whose steps state another value or operation, each with the right result, so that it goes on.
+
+    Every step is labelled by itself. Not for a PRM, which is to see nothing after a wrong step: a drill for its
+    backbone, whose token marks it is made for (the result that does not fit would give a wrong step away).
+    """
+    while (problem := make_problem(generator)).question in held_out:
+        pass
+    steps, labels = careful_steps(problem), []
+    for at in range(len(problem.operations)):
+        labels.append(generator.random() < 0.5)
+        if not labels[-1]:
+            steps[at] = strayed_step(problem, at, generator)
+    kept = [step.removesuffix(".") for step in steps[: len(labels)]]
+    return {"prompt": render_prompt(problem.question), "completions": kept, "labels": labels}
+
+
+def write_jsonl(path: Path, rows: Iterable[object]) -> None:
+    """One JSON object a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")

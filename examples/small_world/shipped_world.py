@@ -91,13 +91,18 @@ def round_weights(folder: Path) -> None:
 
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.name != "prm_evaluation.json":
+    if target.name not in ("prm_evaluation.json", "prm_report.json"):
         shutil.copyfile(source, target)
         return
-    # the paths of the machine on which it was trained are nobody's business; the stage before lies beside this one
+    # the paths of the machine on which it was made are nobody's business
     record: dict[str, Any] = json.loads(source.read_text(encoding="utf-8"))
-    record["data"] = Path(record["data"]).name
-    record["base"] = f"../{Path(record['base']).name}"
+    if target.name == "prm_evaluation.json":
+        record["data"] = Path(record["data"]).name
+        record["base"] = f"../{Path(record['base']).name}"  # the stage before lies beside this one
+    else:
+        record["model"] = Path(record["model"]).name
+        for measured in (*record["best_of_n"], *record["labelled_steps"]):
+            measured["source"] = Path(measured["source"]).name
     target.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 

@@ -223,6 +223,20 @@ def _miscopied(
             return value, stated
 
 
+def strayed_step(problem: Problem, at: int, generator: random.Random) -> str:
+    """A statement in place of step `at` (from 0), with that step's result: another value or operation; for drills.
+
+    Of the operations half are other ones of the problem, as where one is omitted or repeated.
+    """
+    before, operation = problem.values[at], problem.operations[at]
+    others = [other for other in problem.operations if other != operation]
+    if others and generator.random() < 0.5:
+        value, stated = before, generator.choice(others)
+    else:
+        value, stated = _miscopied(problem, at, before, generator)
+    return f"{value}{stated}={problem.values[at + 1]}."
+
+
 def _after_the_end(answer: int, steps: list[str], generator: random.Random) -> list[str]:
     """What somebody adds who does not stop: the answer again, an old step, a new operation, several of these."""
     added = []

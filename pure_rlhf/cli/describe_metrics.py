@@ -52,8 +52,8 @@ comes before two windows have passed. Thresholds are flags, `--alarm.<name>`. Wh
 _MEASURED = """
 ## Measured
 
-In the small world with these thresholds (`python -m tests.benchmarks.alarm_delay RUNS`; the runs one by one:
-[results.md](results.md#credit-assignments-compared)). Collapse: 20 points of right final answers lost for good.
+In the first small world with these thresholds (the runs one by one:
+[first_world.md](first_world.md#credit-assignments-compared)). Collapse: 20 points of right final answers lost for good.
 
 | runs | collapsed | alarm, steps after it began | right steps lost by then | other runs with an alarm |
 |---|---|---|---|---|

@@ -77,10 +77,18 @@ def collect_prm_record(model: str | None) -> PrmRecord:
         if not stage:
             break
         stages.insert(0, cast(PrmStageRecord, {"name": folder.name, **stage}))
-        folder = Path(stage["base"]) if stage.get("base") else None
+        folder = _folder_before(folder, stage.get("base"))
     if not (stages or best_of_n or labelled_steps):
         return {}
     return {"stages": stages, "best_of_n": best_of_n, "labelled_steps": labelled_steps}
+
+
+def _folder_before(folder: Path, base: object) -> Path | None:
+    """The folder of the stage before: beside this one (of a PRM that was moved), or where its training ran."""
+    if not isinstance(base, str) or not base:
+        return None
+    beside = folder / base
+    return beside if beside.is_dir() else Path(base)
 
 
 def readable_prm(record: PrmRecord) -> tuple[PrmRecord, list[str]]:

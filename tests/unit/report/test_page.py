@@ -102,6 +102,16 @@ def write_prm(folder: Path) -> Path:
     return folder / "prm"
 
 
+def test_a_stage_is_found_beside_the_next_wherever_both_were_moved(tmp_path: Path) -> None:
+    prm = write_prm(tmp_path)
+    record = json.loads((prm / "prm_evaluation.json").read_text())
+    (prm / "prm_evaluation.json").write_text(json.dumps({**record, "base": "../stage_1"}))
+    stages = collect_prm_record(str(prm))["stages"]
+    assert [stage["name"] for stage in stages] == ["stage_1", "prm"]
+    (prm / "prm_evaluation.json").write_text(json.dumps({**record, "base": ["no", "text"]}))
+    assert len(collect_prm_record(str(prm))["stages"]) == 1
+
+
 def test_a_prm_that_nobody_measured_here_has_no_record(tmp_path: Path) -> None:
     (tmp_path / "prm_evaluation.json").write_text("{half")
     assert collect_prm_record(str(tmp_path)) == {}

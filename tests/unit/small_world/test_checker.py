@@ -14,8 +14,8 @@ from examples.small_world.checker import (
     label_steps,
 )
 from examples.small_world.problems import KINDS, make_problem, make_problems, parse_problem
+from examples.small_world.prompts import render_prompt
 from examples.small_world.solutions import HABITS, PLANTED, careful_steps, plant, write_answer
-from examples.tiny_math.prompts import render_prompt
 
 QUESTION = "Compute 47+25-18."
 RIGHT = ["47+25=72", "72-18=54", "The answer is \\boxed{54}."]

@@ -14,10 +14,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from evaluation.candidates import load_candidates
 from examples.small_world.checker import check_steps, first_defect
 from examples.small_world.make_world import WorldSettings, make_world
-from examples.small_world.prm_data import BLIND_SPOTS, equation_row
+from examples.small_world.prm_data import BLIND_SPOTS, equation_row, split_answer
+from examples.small_world.prompts import render_prompt
 from examples.small_world.solutions import PLANTED
-from examples.tiny_math.prm_data import split_answer
-from examples.tiny_math.prompts import render_prompt
 from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
 from pure_rlhf.prm.token_inputs import single_separator_id
 
@@ -28,7 +27,7 @@ SETTINGS = WorldSettings(
     backbone_batches=3,
     prm_sampled=12,
     prm_planted=30,
-    prm_blind=8,
+    prm_blind=12,
     prm_test=6,
     prm_test_by_defect=4,
     num_candidates=3,

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from examples.small_world import pretraining
-from examples.small_world.pretraining import pad_rows, pretrain
-from examples.tiny_math.base_policy import learning_rate_at, next_token_loss
-from examples.tiny_math.progress import Progress
+from examples.small_world.pretraining import learning_rate_at, next_token_loss, pad_rows, pretrain
+from examples.small_world.progress import Progress
 
 
 class Cut(Exception):

@@ -9,15 +9,18 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from examples.small_world.pretraining import build_model
+from examples.small_world.pretraining import IGNORED, build_model
 from examples.small_world.prm_backbone import deepen, lay_out, right_step
-from examples.small_world.prm_data import equation_row
-from examples.small_world.problems import make_problem
-from examples.small_world.solutions import HABITS, write_answer
-from examples.tiny_math.base_policy import IGNORED
-from examples.tiny_math.prm_data import EQUATION_PROMPT, StepLabelledRow
-from examples.tiny_math.prompts import render_prompt
-from examples.tiny_math.tokenizer import train_tokenizer
+from examples.small_world.prm_data import (
+    EQUATION_PROMPT,
+    StepLabelledRow,
+    copying_row,
+    equation_row,
+)
+from examples.small_world.problems import make_problem, parse_problem
+from examples.small_world.prompts import render_prompt
+from examples.small_world.solutions import HABITS, careful_steps, write_answer
+from examples.small_world.tokenizer import train_tokenizer
 from pure_rlhf.prm.token_inputs import single_separator_id
 from pure_rlhf.types import Tokenizer
 
@@ -88,6 +91,29 @@ def test_the_right_equation_of_a_list() -> None:
     assert row["prompt"] == EQUATION_PROMPT
     for index, (step, is_right) in enumerate(zip(row["completions"], row["labels"], strict=True)):
         assert (right_step(row, index) == step) == is_right
+
+
+def test_a_copying_drill_judges_what_is_stated_and_goes_on(
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    generator, num_wrong, num_steps = random.Random(1), 0, 0
+    for _ in range(200):
+        row = copying_row(generator, set())
+        wanted = careful_steps(parse_problem(row["prompt"]))[:-1]
+        for step, right, label in zip(row["completions"], wanted, row["labels"], strict=True):
+            right = right.removesuffix(".")
+            assert (step == right) == label
+            assert step.split("=")[1] == right.split("=")[1], "so that the next step can be judged"
+            num_wrong += not label
+            num_steps += 1
+    assert 0.45 < num_wrong / num_steps < 0.55
+    laid_out = lay_out(
+        row, tokenizer, single_separator_id(cast(Tokenizer, tokenizer)), judge_steps=False
+    )
+    assert {laid_out.marks[end] for end in laid_out.separators} == {IGNORED}
+    assert laid_out.marks.count(0) == row["labels"].count(False)
+    prompt = row["prompt"]
+    assert copying_row(random.Random(1), {parse_problem(prompt).question})["prompt"] != prompt
 
 
 def test_new_layers_change_nothing_at_first(tokenizer: PreTrainedTokenizerFast) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from examples.small_world.shipped_world import SUMS, problems, ship
+from examples.small_world.make_world import WORLD_FORMAT, WorldSettings
+from examples.small_world.prm_data import BLIND_SPOTS
+from examples.small_world.shipped_world import MOST_MIB, SHIPPED, SUMS, problems, ship
+from examples.small_world.solutions import PLANTED
 
 
 @pytest.fixture
@@ -26,6 +30,9 @@ def shipped(tmp_path: Path) -> Path:
         (world / name).mkdir(exist_ok=True)
         record = {"base": str(world / base), "data": str(world / "prm_data/train.jsonl")}
         (world / name / "prm_evaluation.json").write_text(json.dumps(record))
+    measured = {"source": str(world / "prm_data/by_defect/guess.jsonl"), "name": "guess"}
+    report = {"model": str(world / "prm"), "best_of_n": [measured], "labelled_steps": [measured]}
+    (world / "prm/measured/prm_report.json").write_text(json.dumps(report))
     ship(world, tmp_path / "shipped")
     return tmp_path / "shipped"
 
@@ -43,6 +50,31 @@ def test_what_is_shipped(shipped: Path) -> None:
 def test_no_path_of_the_machine_that_made_it_is_in_it(shipped: Path) -> None:
     record = json.loads((shipped / "prm/prm_evaluation.json").read_text())
     assert record == {"base": "../prm_stage_1", "data": "train.jsonl"}
+    report = (shipped / "prm/measured/prm_report.json").read_text()
+    assert '"source": "guess.jsonl"' in report and '"model": "prm"' in report
+    assert str(shipped.parent) not in report
+
+
+def test_the_world_of_the_repository_is_whole_small_and_of_the_quality_that_is_said() -> None:
+    assert problems() == []
+    files = [path for path in SHIPPED.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= MOST_MIB * 2**20
+    text = "".join(path.read_text() for path in files if path.suffix == ".json")
+    assert "/tmp/" not in text and "/home/" not in text
+    world = json.loads((SHIPPED / "world.json").read_text())
+    assert 0.25 <= world["base_greedy_accuracy"] <= 0.5
+    assert world["settings"] == {"world_format": WORLD_FORMAT, **asdict(WorldSettings())}
+    for prm in ("prm", *(f"prm_blind_to_{name}" for name in BLIND_SPOTS)):
+        report = json.loads((SHIPPED / prm / "measured/prm_report.json").read_text())
+        blind = BLIND_SPOTS.get(prm.removeprefix("prm_blind_to_"), ())
+        kinds = {kind["name"]: kind for kind in report["labelled_steps"]}
+        assert kinds.keys() == set(PLANTED)
+        for name, kind in kinds.items():
+            assert not kind["num_right"] or kind["right_passed"]["value"] >= 0.97, (prm, name)
+            if name in blind:
+                assert kind["wrong_found"]["value"] <= 0.15, (prm, name)
+            elif prm == "prm" and name != "none":
+                assert kind["wrong_found"]["value"] >= 0.95, name
 
 
 def test_a_damaged_one_is_not_used(shipped: Path) -> None:
