@@ -146,6 +146,9 @@ class RolloutConfig:
         float, Bounds(above=0, remedy="sampling divides by it; use for example 0.5")
     ] = 0.5
     top_p: Annotated[float, Bounds(above=0, high=1, remedy="1.0 samples from all tokens")] = 1.0
+    repeatable: bool | None = None
+    """Sample the same tokens in a run with the same seed, also in one that was resumed: an engine begins when it has
+    all prompts of a rollout, from a seed of their own. None: without GPUs, where it is exact."""
     max_tokens_per_gpu: Annotated[int | None, Bounds(low=1, remedy="use for example 16384")] = None
     """Token budget of one forward when --train.dynamic_batch_enable. None: --train.max_tokens_per_gpu."""
 
@@ -439,6 +442,10 @@ class PureConfig(AdvantageSettings):
     def score_parts(self, *, on_gpus: bool) -> int:
         """Parts at most in which a rollout is scored; on a CPU models and engines would share the cores."""
         return self.rollout.score_parts or (32 if on_gpus and self.can_score_early else 1)
+
+    def samples_repeatably(self, *, on_gpus: bool) -> bool:
+        """Whether a run with the same seed samples the same tokens."""
+        return not on_gpus if self.rollout.repeatable is None else self.rollout.repeatable
 
     @property
     def processes_in_update(self) -> int:

@@ -34,6 +34,10 @@ class EngineWorker(WorkerWrap):
             master_address, master_port, rank, world_size, self.device
         )
 
+    def seed_sampling(self, seed: int) -> None:
+        """What is sampled from now on is drawn from this seed."""
+        torch.manual_seed(seed)
+
     def update_weight_bucket(
         self, slots: list[Slot], size: int, offer: Offer | None, first: bool, last: bool
     ) -> int:

@@ -7,8 +7,9 @@ that takes new weights, see `engine_worker.py`. vLLM is imported where it is use
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 from openrlhf.trainer.ray.utils import get_bundle_indices
@@ -22,6 +23,19 @@ from pure_rlhf.workers.lean_imports import without_collection
 from pure_rlhf.workers.upstream import undecorated
 
 
+class Together(NamedTuple):
+    """Prompts that an engine begins at the same time, in their order, drawing from a seed.
+
+    What an engine draws and, in the last bits, what it computes for a prompt depends on what shares its batches, and
+    what has arrived when it begins is a matter of milliseconds. So only together do the same prompts get the same
+    tokens. (Seeds of single requests would not do, and vLLM 0.29 dies of them on a CPU where a prompt is cut in two.)
+    """
+
+    place: int  # of this prompt, from 0
+    count: int
+    seed: int
+
+
 class PureRolloutActor(undecorated(RolloutRayActor)):
     """vLLM engine of one rollout GPU (or of one CPU process)."""
 
@@ -30,6 +44,7 @@ class PureRolloutActor(undecorated(RolloutRayActor)):
     async def __init__(self, *args: Any, **options: Any) -> None:
         with without_collection():  # vLLM is loaded here
             await super().__init__(*args, **options)
+        self._gathered: list[tuple[int, Any, asyncio.Future]] = []
 
     async def sleep(self, level: int = 1) -> None:
         """Leave the GPU to others; weights wait in host memory."""
@@ -58,8 +73,11 @@ class PureRolloutActor(undecorated(RolloutRayActor)):
         max_new_tokens: int,
         temperature: float,
         top_p: float,
+        together: Together | None = None,
     ) -> list[Completion]:
         """Sample `num_answers` answers in one request; temperature 0 is greedy.
+
+        `together`: with which prompts it is begun; None: at once.
 
         Raises:
             RuntimeError: the engine sleeps; it would let the request wait for ever.
@@ -84,12 +102,14 @@ class PureRolloutActor(undecorated(RolloutRayActor)):
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         prompt = TokensPrompt(prompt_token_ids=prompt_token_ids)
-        final = None
-        async for output in self.llm.generate(prompt, sampling, request_id=random_uuid()):
-            final = output
-        assert final is not None and len(final.outputs) == num_answers, (
-            "engine returned too few answers"
-        )
+        if together is None:
+            request = await self.llm.add_request(random_uuid(), prompt, sampling)
+        else:
+            request = await self._add_together(together, prompt, sampling)
+        final = await request.get()
+        while not final.finished:
+            final = await request.get()
+        assert len(final.outputs) == num_answers, "engine returned too few answers"
         return [
             Completion(
                 prompt_index=prompt_index,
@@ -102,6 +122,31 @@ class PureRolloutActor(undecorated(RolloutRayActor)):
             )
             for answer in final.outputs
         ]
+
+    async def _add_together(self, together: Together, *request: Any) -> Any:
+        """Add a request when all that belong to it are there; returns what collects its output."""
+        added = asyncio.get_running_loop().create_future()
+        self._gathered.append((together.place, request, added))
+        if len(self._gathered) == together.count:
+            gathered = sorted(self._gathered, key=lambda one: one[0])
+            self._gathered = []
+            await self._begin(gathered, together.seed)
+        return await added
+
+    async def _begin(self, gathered: list[tuple[int, Any, asyncio.Future]], seed: int) -> None:
+        from vllm.utils import random_uuid
+
+        await self.llm.pause_generation(mode="keep", clear_cache=False)
+        try:
+            await self.llm.collective_rpc("seed_sampling", args=(seed,))
+            for _, request, added in gathered:
+                added.set_result(await self.llm.add_request(random_uuid(), *request))
+        except Exception as error:
+            for _, _, added in gathered:
+                if not added.done():
+                    added.set_exception(error)
+        finally:
+            await self.llm.resume_generation()
 
     async def update_weight_bucket(self, *args: object) -> list[int]:
         """Hand a bucket of weights to every worker of this engine; returns the checksum that each received."""

@@ -7,8 +7,10 @@ marked; engine log-probabilities kept for the gap that proves the weight sync).
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -22,6 +24,7 @@ from pure_rlhf.data import PromptRecord
 from pure_rlhf.grading.pool import VerifierPool, verdict_code
 from pure_rlhf.types import Completion, Tokenizer
 from pure_rlhf.workers.gpu_turns import OwnGpus
+from pure_rlhf.workers.rollout_actor import Together
 from pure_rlhf.workers.rollout_parts import PartsInTheMaking
 
 
@@ -68,6 +71,7 @@ class PureSamplesGenerator(SamplesGenerator):
         max_steps: rollouts after which the data counts as exhausted.
         gpus: asked for the engines' turn before they are sent anything.
         push: brings the policy's weights into the engines.
+        seed: of what is sampled, where `--rollout.repeatable`; None: the engines draw as it comes.
         verifier: grades the answers that a curriculum chooses by.
     After each rollout under a curriculum, `metrics` holds what it did. `unfilled` says why a batch could not be
     filled, which ends the run; it is None until then. `begin_rollout`, where it is set, gives what takes the groups of
@@ -81,12 +85,15 @@ class PureSamplesGenerator(SamplesGenerator):
         verifier: VerifierPool,
         gpus: OwnGpus,
         push: Callable[[], None],
+        seed: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.gpus = gpus
         self.push = push
-        self.steps_left = max_steps
+        self.max_steps = self.steps_left = max_steps
+        self.seed = seed
+        self._num_sendings = 0  # of this rollout
         self.verifier = verifier
         self.curriculum = self.args.pure.curriculum
         self.metrics: dict[str, float] = {}
@@ -135,6 +142,7 @@ class PureSamplesGenerator(SamplesGenerator):
         """One rollout; `([], None, 0, True)` when the run is over. An incomplete last batch is dropped."""
         if self.steps_left <= 0:
             return [], None, 0, True
+        self._num_sendings = 0
         if self.curriculum.selects:
             return self._generate_chosen()
         self._arriving.clear()
@@ -269,10 +277,14 @@ class PureSamplesGenerator(SamplesGenerator):
         """One request per prompt, to the engine with the fewest answers waiting."""
         self.gpus.take("generate")
         load = [(0, index) for index in range(len(self.vllm_engines))]
-        references = []
-        for prompt in prompts:
+        chosen = []
+        for _ in prompts:
             count, index = heapq.heappop(load)
             heapq.heappush(load, (count + num_answers, index))
+            chosen.append(index)
+        together = self._together(chosen)
+        references = []
+        for prompt, index, beside in zip(prompts, chosen, together, strict=True):
             references.append(
                 self.vllm_engines[index].generate_answers.remote(
                     prompt.index,
@@ -284,9 +296,26 @@ class PureSamplesGenerator(SamplesGenerator):
                     ),
                     temperature=temperature,
                     top_p=self.args.rollout.top_p,
+                    together=beside,
                 )
             )
         return references
+
+    def _together(self, engines: Sequence[int]) -> list[Together | None]:
+        """For each prompt that is sent now, by its engine, what that engine has to begin with it."""
+        if self.seed is None:
+            return [None] * len(engines)
+        # from the run's seed and the step alone, so that a resumed run has it too
+        text = f"{self.seed} {self.max_steps - self.steps_left} {self._num_sendings}"
+        self._num_sendings += 1
+        seed = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest())
+        places = dict.fromkeys(engines, 0)
+        counts = Counter(engines)
+        together: list[Together | None] = []
+        for engine in engines:
+            together.append(Together(places[engine], counts[engine], seed + engine))
+            places[engine] += 1
+        return together
 
     def _process_response_into_experience(
         self, response: Completion, **generate_kwargs: object

@@ -20,6 +20,7 @@ from openrlhf.trainer.ppo_trainer import BasePPOTrainer, PPOTrainer
 from openrlhf.utils.utils import get_tokenizer
 from transformers import set_seed
 
+from pure_rlhf import cpu_host
 from pure_rlhf.algorithm.settings import scheduled_coef
 from pure_rlhf.config import PureConfig
 from pure_rlhf.grading.pool import VerifierPool
@@ -128,6 +129,9 @@ class PureTrainer(undecorated(PPOTrainer)):
             verifier=self.verifier,
             gpus=self.gpus,
             push=self._push,
+            seed=config.train.seed
+            if config.samples_repeatably(on_gpus=not cpu_host.is_cpu_host())
+            else None,
         )
         self.samples_generator: PureSamplesGenerator | GenerationAhead = (
             GenerationAhead(generator) if config.train.async_steps else generator

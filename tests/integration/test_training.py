@@ -335,9 +335,13 @@ def test_a_prm_with_its_own_tokenizer_and_engine_under_a_curriculum(
             assert rewards == pytest.approx(answer["step_rewards"], abs=0.02)
 
 
-def test_a_run_goes_on_by_itself_after_a_worker_died(world: RandomWorld, tmp_path: Path) -> None:
-    """Killed at the second checkpoint; the program that goes on has the number of the first, and ends well."""
-    folder = tmp_path / "run"
+def test_a_run_goes_on_by_itself_after_a_worker_died_as_if_none_had(
+    world: RandomWorld, tmp_path: Path
+) -> None:
+    """Killed at the first checkpoint; the program that goes on has the number of the first, and ends well."""
+    undisturbed, folder = tmp_path / "undisturbed", tmp_path / "run"
+    with Run(world.flags(undisturbed, max_steps=4, **LARGE_STEP)) as run:
+        assert run.wait() == 0, run.text[-6000:]
     flags = world.flags(folder, max_steps=4, train__max_restarts=1, **LARGE_STEP)
     with Run(flags) as run:
         run.wait_for(
@@ -350,6 +354,17 @@ def test_a_run_goes_on_by_itself_after_a_worker_died(world: RandomWorld, tmp_pat
         assert run.wait() == 0, run.text[-6000:]
         assert "Restart 1 of --train.max_restarts 1, from checkpoint global_step" in run.text
     assert [row["step"] for row in metrics(folder)] == [1, 2, 3, 4]
+    for step, (ours, theirs) in enumerate(
+        zip(metrics(folder), metrics(undisturbed), strict=True), 1
+    ):
+        assert kept_responses(folder, step) == kept_responses(undisturbed, step)
+        assert without_times(ours) == without_times(theirs)
+    assert largest_change(undisturbed / "model", folder / "model") == 0
+
+
+def without_times(row: dict[str, float]) -> dict[str, float]:
+    """A row of metrics without what depends on the machine."""
+    return {key: value for key, value in row.items() if not key.startswith(("timing/", "wall"))}
 
 
 def bare(step: str) -> str:

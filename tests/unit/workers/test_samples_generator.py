@@ -44,7 +44,9 @@ def engines() -> list[RecordingEngine]:
     return [RecordingEngine(), RecordingEngine()]
 
 
-def make_generator(engines: list[RecordingEngine], config: PureConfig) -> PureSamplesGenerator:
+def make_generator(
+    engines: list[RecordingEngine], config: PureConfig, seed: int | None = None
+) -> PureSamplesGenerator:
     strategy = SimpleNamespace(args=upstream_args(config))
     return PureSamplesGenerator(
         strategy,
@@ -56,6 +58,7 @@ def make_generator(engines: list[RecordingEngine], config: PureConfig) -> PureSa
         verifier=None,
         gpus=OwnGpus(),
         push=lambda: None,
+        seed=seed,
     )
 
 
@@ -82,6 +85,34 @@ def test_one_small_request_per_prompt(
         assert (
             len(pickle.dumps((args, kwargs))) < 1000
         )  # a tokenizer would be a thousand times that
+
+
+def test_what_is_begun_together_follows_from_seed_and_step(
+    engines: list[RecordingEngine], generator: PureSamplesGenerator
+) -> None:
+    def sent(generator: PureSamplesGenerator, *, first_of_a_rollout: bool = False) -> list[Any]:
+        generator._num_sendings = 0 if first_of_a_rollout else generator._num_sendings
+        for engine in engines:
+            engine.calls.clear()
+        generator._dispatch_prompts_to_vllm(prompts(5), [])
+        return [[kwargs["together"] for _, kwargs in engine.calls] for engine in engines]
+
+    assert sent(generator) == [[None] * 3, [None] * 2]
+    seeded = make_generator(engines, PureConfig(), seed=42)
+    first, other_engine = sent(seeded)
+    assert [(one.place, one.count) for one in first] == [(0, 3), (1, 3), (2, 3)]
+    assert [(one.place, one.count) for one in other_engine] == [(0, 2), (1, 2)]
+    seeds = {one.seed for one in (*first, *other_engine)}
+    assert len(seeds) == 2, "one an engine"
+    second_round, _ = sent(seeded)
+    assert second_round[0].seed not in seeds, "a curriculum's second round draws anew"
+    # a run that is resumed after one step has the seeds of the second
+    seeded.skip_steps(1)
+    second_step, _ = sent(seeded, first_of_a_rollout=True)
+    resumed = make_generator(engines, PureConfig(), seed=42)
+    resumed.skip_steps(1)
+    assert sent(resumed)[0] == second_step != first
+    assert sent(make_generator(engines, PureConfig(), seed=43))[0] != first
 
 
 def test_log_probabilities_at_one_leave_sampling_as_it_is(engines: list[RecordingEngine]) -> None:
