@@ -20,6 +20,7 @@ Reading order is the path of the data:
       workers.experience_maker  runs 1 to 4 on the driver (workers.rollout_parts: 1 and 2 while 0 goes on)
     5 workers.policy_worker     PPO update (OpenRLHF's); workers.lora: of an adapter on a frozen base
       workers.strategy, workers.lean_imports                DeepSpeed, and what a process need not load
+      checkpoints               which checkpoints are whole, which a run goes on from
       workers.learning_prm      the PRM's, where it learns too (algorithm.prm_losses; checked by validation.prm)
     6 workers.weight_sources, workers.weight_sync, workers.transports, workers.engine_worker
                                 the updated weights into the engines

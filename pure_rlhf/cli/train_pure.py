@@ -84,9 +84,9 @@ def _restart(config: PureConfig, arguments: list[str], environment: dict[str, st
     Args:
         environment: of before anything was changed in it.
     """
-    from pure_rlhf.validation.prm import checkpoint_tag
+    from pure_rlhf.checkpoints import checkpoint_tag
 
-    done, tag = int(environment.get(RESTARTS, "0")), checkpoint_tag(config)
+    done, tag = int(environment.get(RESTARTS, "0")), checkpoint_tag(config.ckpt.path)
     if tag is None:
         print("There is no checkpoint to go on from.", file=sys.stderr)
         return

@@ -25,6 +25,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pure_rlhf.checkpoints import step_of, whole_checkpoints
 from pure_rlhf.monitoring.records import (
     AlarmRecord,
     ConfigRecord,
@@ -127,12 +128,9 @@ class RunDirectory:
 
     def last_checkpoint(self, step: int) -> str | None:
         """Folder of the newest checkpoint that was written at or before `step`, relative to the run; None if none."""
-        found = [
-            (int(folder.name.removeprefix("global_step")), folder)
-            for folder in self.path.glob("checkpoints/_actor/global_step*")
-        ]
-        good = [(at, folder) for at, folder in found if at <= step]
-        return str(max(good)[1].relative_to(self.path)) if good else None
+        found = whole_checkpoints(self.path / "checkpoints/_actor")
+        good = [folder for folder in found if step_of(folder) <= step]
+        return str(good[-1].relative_to(self.path)) if good else None
 
     def rewind(self, step: int) -> list[MetricRow]:
         """Forget metrics, alarms and rollouts after `step`: a resumed run writes them again.

@@ -10,6 +10,7 @@ from pathlib import Path
 from pure_rlhf.adapters import LOWEST_USUAL_RATE, find_resume_problems, find_target_problems
 from pure_rlhf.algorithm.credit_assignment import assign_credit
 from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
+from pure_rlhf.checkpoints import checkpoint_tag, policy_checkpoints
 from pure_rlhf.config import PureConfig
 from pure_rlhf.data import PromptRecord, PromptSet, load_prompts, prompt_renderer
 from pure_rlhf.fit.check import find_fit_problems
@@ -25,7 +26,6 @@ from pure_rlhf.validation.prm import (
     check_implicit_prm,
     check_labels,
     check_learning_prm,
-    checkpoint_tag,
 )
 
 
@@ -206,10 +206,13 @@ def _check_output(c: PureConfig, run: RunDirectory) -> Iterator[str]:
             f"--output_dir {c.output_dir}: already holds a run; choose another folder, or continue that run with "
             f"--ckpt.load_enable"
         )
-    if c.ckpt.load_enable and not (Path(c.ckpt.path) / "_actor").is_dir():
-        yield f"--ckpt.load_enable: there is no checkpoint in {c.ckpt.path}; drop the flag to start afresh"
-    tag = checkpoint_tag(c) if c.ckpt.load_enable else None
-    newest = Path(c.ckpt.path) / "_actor" / tag if tag is not None else None
+    tag = checkpoint_tag(c.ckpt.path) if c.ckpt.load_enable else None
+    if c.ckpt.load_enable and tag is None:
+        yield (
+            f"--ckpt.load_enable: there is no checkpoint in {c.ckpt.path} that was written to its end; drop the flag "
+            "to start afresh, in another --output_dir"
+        )
+    newest = policy_checkpoints(c.ckpt.path) / tag if tag is not None else None
     if newest is not None:
         yield from find_resume_problems(c.ds.lora, newest)
     ranks = _ranks_of_checkpoint(newest) if newest else None

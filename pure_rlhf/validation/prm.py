@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from pure_rlhf.checkpoints import checkpoint_tag
 from pure_rlhf.config import PureConfig
 from pure_rlhf.data import PromptRecord, load_rows
 from pure_rlhf.model_folder import load_model_config, load_tokenizer
@@ -187,7 +188,7 @@ def check_learning_prm(c: PureConfig, convention: PrmConvention | None) -> Itera
                 yield from _check_labelled_rows(f"--prm.{name}", source, convention, at_least)
     if not c.ckpt.load_enable:
         return
-    tag = checkpoint_tag(c)
+    tag = checkpoint_tag(c.ckpt.path)
     folder = Path(c.ckpt.path) / PRM_CHECKPOINTS
     if tag is not None and not (folder / tag).is_dir():
         yield (
@@ -214,12 +215,6 @@ def _check_labelled_rows(
         return
     if num_rows < at_least:
         yield f"{flag} {source}: has {num_rows} rows for {at_least} PRM ranks; name a file with more rows"
-
-
-def checkpoint_tag(c: PureConfig) -> str | None:
-    """The tag of the policy's last checkpoint, which its PRM is loaded by; None where there is none."""
-    latest = Path(c.ckpt.path) / "_actor" / "latest"
-    return latest.read_text(encoding="utf-8").strip() if latest.is_file() else None
 
 
 def check_labels(c: PureConfig, records: list[PromptRecord]) -> Iterator[str]:

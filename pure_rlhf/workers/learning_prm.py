@@ -33,12 +33,13 @@ from pure_rlhf.algorithm.prm_losses import (
     outcome_loss,
     step_label_loss,
 )
+from pure_rlhf.checkpoints import checkpoint_tag
 from pure_rlhf.model_folder import load_tokenizer
 from pure_rlhf.prm.conventions import PrmConvention
 from pure_rlhf.prm.learning import write_reference_record
 from pure_rlhf.prm.models import load_prm
 from pure_rlhf.types import ImplicitRows, StepRows
-from pure_rlhf.validation.prm import PRM_CHECKPOINTS, checkpoint_tag
+from pure_rlhf.validation.prm import PRM_CHECKPOINTS
 from pure_rlhf.workers.prm_worker import PrmWorker, param_dtype
 from pure_rlhf.workers.strategy import make_strategy
 
@@ -98,7 +99,7 @@ class LearningPrm:
             )
         )
         self.model.eval()
-        tag = checkpoint_tag(self.config) if self.config.ckpt.load_enable else None
+        tag = checkpoint_tag(self.config.ckpt.path) if self.config.ckpt.load_enable else None
         if tag is not None:
             self.roll_back(tag)
 

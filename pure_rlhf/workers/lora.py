@@ -1,8 +1,8 @@
 """LoRA: the policy with a trainable adapter on a frozen base, which is the reference too.
 
 OpenRLHF's `Actor` adds the adapter; the update is upstream's. Here: what is saved (a plain model folder with the
-adapter merged, the adapter itself in its subfolder), a note in each checkpoint by which a resume with another is
-refused, and the reference. The push merges too: `weight_sources.py`.
+adapter merged, the adapter itself in its subfolder) and the reference. The push merges too: `weight_sources.py`; a
+note in each checkpoint, by which a resume with another adapter is refused, is written by `strategy.py`.
 """
 
 from __future__ import annotations
@@ -49,8 +49,6 @@ class LoraPolicyWorker(PolicyWorker):
     def save_checkpoint(self, tag: str, *args: Any, **kwargs: Any) -> None:
         super().save_checkpoint(tag, *args, **kwargs)
         ckpt = self.strategy.args.ckpt
-        if not self.disable_ds_ckpt and self.strategy.is_rank_0():
-            self.strategy.args.pure.ds.lora.write_note(Path(ckpt.path) / "_actor" / tag)
         if ckpt.save_hf:
             self._save_folder(Path(ckpt.path) / f"{tag}_hf")
 

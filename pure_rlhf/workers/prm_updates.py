@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import ray
 
+from pure_rlhf.checkpoints import checkpoint_tag
 from pure_rlhf.monitoring.prm_metrics import update_metrics
 from pure_rlhf.monitoring.run_directory import prune_prm_checkpoints
-from pure_rlhf.validation.prm import PRM_CHECKPOINTS, checkpoint_tag
+from pure_rlhf.validation.prm import PRM_CHECKPOINTS
 from pure_rlhf.workers.gpu_turns import OwnGpus
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class PrmUpdates:
             reported = ray.get(fitting)[0]
             self.metrics = update_metrics(reported)
         except ValueError as error:  # a worker's too
-            tag = checkpoint_tag(self.config)
+            tag = checkpoint_tag(self.config.ckpt.path)
             last = f"{self._checkpoints}/{tag}" if tag else "none was saved yet"
             raise RuntimeError(f"{error}. Last good checkpoint: {last}") from error
         if "seconds" in reported:

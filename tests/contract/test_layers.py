@@ -25,7 +25,7 @@ def imported_roots(path: Path) -> set[str]:
 
 
 LAYERS = (
-    {"bounds", "cpu_host", "placement", "scratch", "types", "user_function"},
+    {"bounds", "checkpoints", "cpu_host", "placement", "scratch", "types", "user_function"},
     {"adapters", "algorithm", "grading", "model_folder"},
     {"prm"},
     {"monitoring"},

@@ -287,6 +287,15 @@ def test_disk_too_small(
     assert any("0 checkpoints of" in problem for problem in found), found
 
 
+def test_a_checkpoint_that_was_cut_off_is_refused(world: RandomWorld, tmp_path: Path) -> None:
+    """As OpenRLHF leaves it when it is killed while it saves: it would begin anew, and say so in a log."""
+    folder = tmp_path / "run/checkpoints/_actor"
+    (folder / "global_step20").mkdir(parents=True)
+    (folder / "latest").write_text("global_step20")
+    (problem,) = problems_of([*world.flags(tmp_path / "run"), "--ckpt.load_enable"])
+    assert "no checkpoint in" in problem and "written to its end" in problem
+
+
 @pytest.mark.parametrize(("ranks", "refused"), [(1, False), (4, True)])
 def test_a_checkpoint_of_other_ranks_is_refused(
     world: RandomWorld, tmp_path: Path, ranks: int, refused: bool
@@ -295,6 +304,7 @@ def test_a_checkpoint_of_other_ranks_is_refused(
     folder = tmp_path / "run/checkpoints/_actor"
     parts = folder / "global_step20"
     parts.mkdir(parents=True)
+    (parts / "metric.json").touch()
     (folder / "latest").write_text("global_step20")
     for rank in range(ranks):
         (parts / f"bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt").touch()
@@ -328,6 +338,7 @@ def test_a_checkpoint_of_another_adapter_is_refused(
 ) -> None:
     folder = tmp_path / "run/checkpoints/_actor"
     (folder / "global_step20").mkdir(parents=True)
+    (folder / "global_step20/metric.json").touch()
     (folder / "latest").write_text("global_step20")
     if saved.rank:
         saved.write_note(folder / "global_step20")

@@ -33,7 +33,8 @@ def test_it_goes_on_from_the_last_checkpoint(
     arguments, environment = ["--max_steps", "4"], {"HOME": "/h"}
     train_pure._restart(config(tmp_path, 2), arguments, environment)
     assert programs == [] and "no checkpoint to go on from" in capsys.readouterr().err
-    (tmp_path / "_actor").mkdir()
+    (tmp_path / "_actor/global_step3").mkdir(parents=True)
+    (tmp_path / "_actor/global_step3/metric.json").touch()
     (tmp_path / "_actor/latest").write_text("global_step3\n")
     train_pure._restart(config(tmp_path, 0), arguments, environment)
     assert programs == []
@@ -53,7 +54,8 @@ def test_it_goes_on_from_the_last_checkpoint(
 def test_it_ends_when_it_has_gone_on_often_enough(
     tmp_path: Path, programs: list[tuple[Any, ...]]
 ) -> None:
-    (tmp_path / "_actor").mkdir()
+    (tmp_path / "_actor/global_step3").mkdir(parents=True)
+    (tmp_path / "_actor/global_step3/metric.json").touch()
     (tmp_path / "_actor/latest").write_text("global_step3")
     resumed = ["--ckpt.load_enable"]
     train_pure._restart(config(tmp_path, 2), resumed, {"PURE_RESTARTS": "1"})

@@ -20,7 +20,9 @@ def watch_of(folder: Path, **settings: Any) -> AlarmWatch:
 
 def add_checkpoints(folder: Path, *steps: int) -> None:
     for step in steps:
-        (folder / f"checkpoints/_actor/global_step{step}").mkdir(parents=True)
+        checkpoint = folder / f"checkpoints/_actor/global_step{step}"
+        checkpoint.mkdir(parents=True)
+        (checkpoint / "metric.json").touch()
 
 
 def feed(watch: AlarmWatch, losses: list[float], first: int = 1) -> list[Verdict]:

@@ -242,6 +242,7 @@ def test_a_run_is_resumed_with_its_prm(world: RandomWorld, tmp_path: Path) -> No
     flags = [*prime_flags(world, tmp_path / "run"), "--ckpt.load_enable"]
     checkpoints = tmp_path / "run/checkpoints"
     (checkpoints / "_actor/global_step3").mkdir(parents=True)
+    (checkpoints / "_actor/global_step3/metric.json").touch()
     (checkpoints / "_actor/latest").write_text("global_step3")
     (checkpoints / "_prm/global_step2").mkdir(parents=True)
     (problem,) = problems_of(flags)
