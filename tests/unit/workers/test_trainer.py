@@ -124,6 +124,7 @@ def test_a_roll_back_loads_the_checkpoint_pushes_it_and_halves_the_weight(
     trainer: PureTrainer, tmp_path: Path
 ) -> None:
     (tmp_path / "checkpoints/_actor/global_step2").mkdir(parents=True)
+    (tmp_path / "checkpoints/_actor/global_step2/metric.json").touch()
     assert [trainer.watch(row) for row in rows(0, 0, 0, 2)] == [0, 0, 0, 1]
     group: Any = trainer.actor_model_group
     assert group.calls == [("roll_back", {"tag": "global_step2"}), ("broadcast_to_vllm", {})]
@@ -221,7 +222,8 @@ def test_a_loss_of_nan_names_the_last_good_checkpoint(
     learning.loss = math.nan
     with pytest.raises(RuntimeError, match=r"gave loss nan.*Last good checkpoint: none was saved"):
         trainer.ppo_train(3)
-    (tmp_path / "checkpoints/_actor").mkdir(parents=True)
+    (tmp_path / "checkpoints/_actor/global_step2").mkdir(parents=True)
+    (tmp_path / "checkpoints/_actor/global_step2/metric.json").touch()
     (tmp_path / "checkpoints/_actor/latest").write_text("global_step2")
     with pytest.raises(RuntimeError, match=r"checkpoint: .*/checkpoints/_prm/global_step2"):
         trainer.ppo_train(3)
@@ -240,6 +242,7 @@ def test_a_roll_back_is_one_of_both(
     trainer: PureTrainer, learning: LearningPrm, tmp_path: Path
 ) -> None:
     (tmp_path / "checkpoints/_actor/global_step2").mkdir(parents=True)
+    (tmp_path / "checkpoints/_actor/global_step2/metric.json").touch()
     for row in rows(0, 0, 0, 2):
         trainer.watch(row)
     assert learning.calls == [("roll_back", {"tag": "global_step2"})]
