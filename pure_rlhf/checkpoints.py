@@ -22,7 +22,7 @@ BEST = "best_"
 REGULAR = "global_step"
 
 
-def policy_checkpoints(checkpoints: str) -> Path:
+def policy_checkpoints(checkpoints: str | Path) -> Path:
     """The folder of the policy's, in that of all checkpoints (`--ckpt.path`)."""
     return Path(checkpoints) / "_actor"
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The paper's claim in the small world, with PRMs whose faults are known: docs/claim_plan.md has the questions, cells, measures and
-# stopping rules, written down before the first run; docs/claim.md what came out.
+# stopping rules, written down before the first run; docs/results.md what came out.
 #
 #   bash examples/scripts/compare_claim.sh                                  25 cells x 3 seeds, then 3 more of those compared: hours
 #   CELLS="PRM softmin strong 1e-4;PRM sum strong 1e-4" SEEDS=1 bash ...    some of them

@@ -6,5 +6,6 @@ It comes with the repository, in `world/`; `python -m examples.small_world.make_
 (a Qwen2 model trained from nothing) and `prm_backbone` (that model, taught to judge), `sampling`, `prm_data` (labelled
 answers), `world_files` (what lies in a world's folder), `make_world` (the command that makes it all), `train_prm.sh`
 (the PRM in its two stages, and PRMs with a blind spot), `shipped_world` (what of it comes with the repository),
-`world.sh` (which world a script uses); `compare` (runs side by side, against the truth of every step).
+`world.sh` (which world a script uses); `histories` (what a run was in truth), `compare` (runs side by side), `claim`
+(the paper's claim: events and tests).
 """

@@ -15,22 +15,19 @@ from typing import Literal
 import numpy as np
 from scipy.stats import CensoredData, binomtest, ecdf, logrank, permutation_test, ttest_ind
 
-from examples.small_world.histories import RunHistory
+from examples.small_world.histories import SMOOTHING_STEPS, RunHistory
+from examples.small_world.prm_data import BLIND_SPOTS
 
 FALL_POINTS = 0.20
 EXPLOITATION_POINTS = 0.10
 RECOVERED_POINTS = 0.10
 LAST_STEPS = 20
 """Of the shares of defects at the end of a run."""
-WINDOW = 5
-"""Steps that the end of a run is the mean of."""
-
 Measure = Literal["exploitation", "end"]
 
 EXACT = 10_000_000
 """Resamples at most: more than there are exchanges, so all of them are made."""
 
-BLIND_SPOTS = ("omission", "arithmetic", "repetition", "length")
 CREDITS = ("softmin", "min", "softmin_T1", "log_sum_exp", "mean", "gamma_decay", "sum")
 GROUPS: dict[str, tuple[str, ...]] = {
     "A. Credit assignments, a PRM without a known fault": tuple(
@@ -90,9 +87,8 @@ class Outcome:
     accuracy: float  # of final answers, at the end
     steps_before: float  # steps an answer, first and last steps
     steps_after: float
-    defects: Mapping[
-        str, float
-    ]  # share of the answers of the last twenty steps, by first wrong step
+    # by first wrong step, the share of the answers of the last twenty steps
+    defects: Mapping[str, float]
 
 
 def outcome(history: RunHistory) -> Outcome:
@@ -103,7 +99,6 @@ def outcome(history: RunHistory) -> Outcome:
     exploited = exploitation_at(right, history.smoothed("process_return")) if has_prm else None
     fallen = fall_at(right)
     lengths = history.column("steps_per_answer")
-    # the shares of a step are of all its answers, whose number the history does not keep: counts over their sum
     counts = {
         key.removeprefix("seen "): sum(row[key] for row in history.rows[-LAST_STEPS:])
         for key in history.rows[0]
@@ -120,8 +115,8 @@ def outcome(history: RunHistory) -> Outcome:
         best=max(right),
         end=right[-1],
         accuracy=history.smoothed("accuracy")[-1],
-        steps_before=fmean(lengths[:WINDOW]),
-        steps_after=fmean(lengths[-WINDOW:]),
+        steps_before=fmean(lengths[:SMOOTHING_STEPS]),
+        steps_after=fmean(lengths[-SMOOTHING_STEPS:]),
         defects={kind: count / num_answers for kind, count in counts.items()},
     )
 
@@ -171,10 +166,8 @@ def survival(events: Sequence[int | None], last_step: int) -> SurvivalCurve:
         interval = found.confidence_interval(method="log-log")
     low, high = interval.low.probabilities, interval.high.probabilities
     for index, share in enumerate(found.probabilities):
-        if share in (
-            0.0,
-            1.0,
-        ):  # then the formula has none; of so many runs all, or none, had the event
+        # where all runs, or none, had the event, the formula has no interval
+        if share in (0.0, 1.0):
             exact = binomtest(round(share * len(events)), len(events)).proportion_ci(0.95)
             low[index], high[index] = exact.low, exact.high
     return SurvivalCurve(
@@ -268,13 +261,6 @@ def holm(p_values: Sequence[float], num_comparisons: int) -> list[float]:
         highest = max(highest, min(1.0, (num_comparisons - rank) * p_values[index]))
         corrected[index] = highest
     return corrected
-
-
-def steps_to(history: RunHistory, target: float) -> int | None:
-    """First step with a full window whose accuracy of final answers reaches the target."""
-    values = history.smoothed("accuracy")
-    reached = [index for index in range(WINDOW - 1, len(values)) if values[index] >= target]
-    return int(history.rows[reached[0]]["step"]) if reached else None
 
 
 def _difference_of_means(x: Sequence[float], y: Sequence[float]) -> float:

@@ -21,10 +21,17 @@ from examples.small_world.claim import (
     Outcome,
     compare,
     outcome,
-    steps_to,
     survival,
 )
-from examples.small_world.compare_page import FIGURE_HEIGHT, PALETTE, curve_figure, facts_of
+from examples.small_world.compare import steps_to_reach
+from examples.small_world.compare_page import (
+    FIGURE_HEIGHT,
+    PALETTE,
+    by_setting_of,
+    curve_figure,
+    facts_of,
+    spread,
+)
 from examples.small_world.histories import SMOOTHING_STEPS, RunHistory
 from pure_rlhf.report.figures import empty_figure
 from pure_rlhf.report.page import cards_html, page_html
@@ -39,9 +46,7 @@ ByCell = Mapping[str, Sequence[RunHistory]]
 
 def render_claim(histories: Sequence[RunHistory], facts: Mapping[str, Any]) -> str:
     """The whole page. `facts`: as of `compare_page.render_comparison`, and prms, {PRM: {kind of defect: recall}}."""
-    by_cell: dict[str, list[RunHistory]] = {}
-    for history in histories:
-        by_cell.setdefault(history.setting, []).append(history)
+    by_cell = by_setting_of(histories)
     outcomes = {cell: [outcome(run) for run in runs] for cell, runs in by_cell.items()}
     cards: list[tuple[str, go.Figure]] = []
     for group, cells in GROUPS.items():
@@ -145,9 +150,9 @@ def cell_table(outcomes: Mapping[str, Sequence[Outcome]]) -> str:
             "-" if cell.startswith("VR") else _times([run.exploitation for run in runs]),
             _times([run.fall for run in runs]),
             f"{sum(run.recovered for run in fallen)} of {len(fallen)}" if fallen else "-",
-            _spread([run.best for run in runs]),
-            _spread([run.end for run in runs]),
-            _spread([run.accuracy for run in runs]),
+            spread([run.best for run in runs]),
+            spread([run.end for run in runs]),
+            spread([run.accuracy for run in runs]),
             f"{steps[0]:.1f} → {steps[1]:.1f}",
             *(f"{fmean(run.defects.get(kind, 0.0) for run in runs):.1%}" for kind in SHOWN_DEFECTS),
         ]
@@ -202,7 +207,7 @@ def _steps_to_vr(by_cell: ByCell) -> list[str]:
         target = REACHED * fmean(run.smoothed("accuracy")[-1] for run in reference)
         shown = []
         for cell in cells:
-            steps = [steps_to(run, target) for run in by_cell.get(cell, ())]
+            steps = [steps_to_reach([run], target) for run in by_cell.get(cell, ())]
             if steps:
                 shown.append(
                     f"{html.escape(cell)} {', '.join('not' if step is None else str(step) for step in steps)}"
@@ -240,8 +245,3 @@ def _times(steps: Sequence[int | None]) -> str:
     hits = sorted(step for step in steps if step is not None)
     at = f" <small>step {', '.join(map(str, hits))}</small>" if hits else ""
     return f"{len(hits)} of {len(steps)}{at}"
-
-
-def _spread(values: Sequence[float]) -> str:
-    small = f" <small>{min(values):.1%} to {max(values):.1%}</small>" if len(values) > 1 else ""
-    return f"{fmean(values):.1%}{small}"

@@ -33,9 +33,7 @@ def render_comparison(
     histories: Sequence[RunHistory], summaries: Sequence[dict[str, Any]], facts: dict[str, Any]
 ) -> str:
     """The whole page. `facts`: page, steps, learning_rate, note and the world's record."""
-    by_setting: Histories = {}
-    for history in histories:
-        by_setting.setdefault(history.setting, []).append(history)
+    by_setting = by_setting_of(histories)
     colors = {name: PALETTE[n % len(PALETTE)] for n, name in enumerate(by_setting)}
     curves = (
         ("Accuracy of sampled answers (by the checker)", "accuracy", True),
@@ -82,6 +80,14 @@ the end than at the step of the highest accuracy, while accuracy has fallen at l
         figures=[str(figure.to_json()) for _, figure in cards],
         style=f".plot{{height:{FIGURE_HEIGHT}px}}",
     )
+
+
+def by_setting_of(histories: Sequence[RunHistory]) -> Histories:
+    """The runs of each setting, in the order in which they are given."""
+    by_setting: Histories = {}
+    for history in histories:
+        by_setting.setdefault(history.setting, []).append(history)
+    return by_setting
 
 
 def prm_section(by_setting: Histories, summaries: Sequence[dict[str, Any]]) -> str:
@@ -132,7 +138,7 @@ def setting_table(by_setting: Histories, summaries: Sequence[dict[str, Any]]) ->
     body = ""
     for name in by_setting:
         rows = [row for row in summaries if row["setting"] == name]
-        cells = "".join(f"<td>{_spread([row[key] for row in rows])}</td>" for key, _ in columns)
+        cells = "".join(f"<td>{spread([row[key] for row in rows])}</td>" for key, _ in columns)
         for key in ("exploitation_step", "collapse_step"):
             cells += f"<td>{sum(row[key] is not None for row in rows)} of {len(rows)}</td>"
         seconds = [row["step_seconds"] for row in rows if "step_seconds" in row]
@@ -284,7 +290,8 @@ def _answered(by_setting: Histories) -> str:
     return f"{fmean(shares):.1%}" if shares else ""
 
 
-def _spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float]) -> str:
+    """The mean, and in small print the lowest and the highest, as HTML."""
     small = f" <small>{min(values):.1%} to {max(values):.1%}</small>" if len(values) > 1 else ""
     return f"{fmean(values):.1%}{small}"
 

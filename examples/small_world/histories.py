@@ -69,9 +69,8 @@ class RunHistory:
     greedy: list[tuple[int, float]]  # step (0 is before training), pass@1
     num_greedy: int  # problems
     first_alarm: tuple[str, int] | None = None  # kind, step
-    alarm_metrics: list[dict[str, float]] = field(
-        default_factory=list
-    )  # what the alarms read, by step
+    # what the alarms read, by step
+    alarm_metrics: list[dict[str, float]] = field(default_factory=list)
 
     def column(self, key: str) -> list[float]:
         """One number for each step."""
@@ -159,13 +158,13 @@ def prm_quality(answers: Sequence[CheckedAnswer]) -> dict[str, float]:
     found = {"prm_f1": measured["f1_wrong_steps"], "prm_auc": measured["auc"]}
     if not labels.all():
         found["wrong_step_reward"] = rewards[~labels].mean().item()
+    found |= defect_counts([answer for answer in answers if answer.rewards])
     for kind in DEFECTS:
         of_kind = [
             answer.rewards[answer.defect[0]]
             for answer in answers
             if answer.rewards and answer.defect and answer.defect[1] == kind
         ]
-        found[f"seen {kind}"] = float(len(of_kind))
         found[f"caught {kind}"] = float(sum(map(is_judged_wrong, of_kind)))
     ends = [answer.rewards[-1] for answer in answers if answer.rewards and not answer.defect]
     for name, chosen in (("right steps", rewards[labels].tolist()), ("right ends", ends)):
@@ -212,8 +211,7 @@ def read_history(run: Path, setting: str) -> RunHistory:
         row = {"step": float(metrics["step"]), "num_answers": float(len(answers))}
         row |= true_quality(answers) | prm_quality(answers) | label_quality(answers)
         row |= {key: metrics[theirs] for key, theirs in FROM_METRICS.items() if theirs in metrics}
-        # how often which defect is the first wrong step, whether or not there is a PRM
-        rows.append(row | _defect_counts(answers))
+        rows.append(row | defect_counts(answers))  # of all, also where there is no PRM
         alarm_metrics.append({key: metrics[key] for key in metrics if ALARM_METRICS.fullmatch(key)})
     evaluation = json.loads((run / "evaluation.json").read_text(encoding="utf-8"))
     # of the last step there may be two, "step N" and "after": one point
@@ -232,7 +230,8 @@ def read_history(run: Path, setting: str) -> RunHistory:
     )
 
 
-def _defect_counts(answers: Sequence[CheckedAnswer]) -> dict[str, float]:
+def defect_counts(answers: Sequence[CheckedAnswer]) -> dict[str, float]:
+    """`seen KIND`: how often which defect is the first wrong step."""
     found = [answer.defect[1] for answer in answers if answer.defect]
     return {f"seen {kind}": float(found.count(kind)) for kind in DEFECTS}
 

@@ -25,7 +25,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pure_rlhf.checkpoints import step_of, whole_checkpoints
+from pure_rlhf.checkpoints import policy_checkpoints, step_of, whole_checkpoints
 from pure_rlhf.monitoring.records import (
     AlarmRecord,
     ConfigRecord,
@@ -128,7 +128,7 @@ class RunDirectory:
 
     def last_checkpoint(self, step: int) -> str | None:
         """Folder of the newest checkpoint that was written at or before `step`, relative to the run; None if none."""
-        found = whole_checkpoints(self.path / "checkpoints/_actor")
+        found = whole_checkpoints(policy_checkpoints(self.path / "checkpoints"))
         good = [folder for folder in found if step_of(folder) <= step]
         return str(good[-1].relative_to(self.path)) if good else None
 

@@ -17,10 +17,10 @@ from examples.small_world.claim import (
     fall_at,
     holm,
     outcome,
-    steps_to,
     survival,
 )
 from examples.small_world.claim_page import render_claim
+from examples.small_world.compare import steps_to_reach
 from examples.small_world.histories import ALARM_METRICS, RunHistory
 from pure_rlhf.monitoring import alarms
 from tests.unit.small_world.test_compare import FACTS
@@ -132,8 +132,8 @@ def test_a_history_keeps_what_the_alarms_read() -> None:
 
 
 def test_steps_to_a_target_wait_for_a_full_window() -> None:
-    assert steps_to(run(A, 1, [0.95] * 6), 0.9) == 5
-    assert steps_to(run(A, 1, HEALTHY), 0.95) is None
+    assert steps_to_reach([run(A, 1, [0.95] * 6)], 0.9) == 5
+    assert steps_to_reach([run(A, 1, HEALTHY)], 0.95) is None
 
 
 def test_the_page_says_what_is_missing_and_escapes_names() -> None:
