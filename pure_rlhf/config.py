@@ -120,6 +120,9 @@ class VllmConfig:
     would let the rest wait."""
     max_num_batched_tokens: Annotated[int | None, Bounds(low=1, remedy="use 8192")] = None
     """Tokens of one forward of an engine. None: vLLM's choice, 2,048 on a GPU."""
+    max_replacements: Annotated[int, Bounds(low=0, remedy="0 ends the run")] = 3
+    """Engines of a run that are replaced, each with the current weights, when they die; what they had been asked is
+    asked again. The next one that dies ends the run. With --placement shared or --train.async_steps: the first."""
     sync_bucket_mb: Annotated[int, Bounds(low=1, remedy="use for example 512")] = 512
     """Weights travel to the engines in buckets of this size."""
 
@@ -165,6 +168,9 @@ class TrainConfig:
     """Passes over the prompts (--max_steps ends the run earlier)."""
     max_restarts: Annotated[int, Bounds(low=0, remedy="0 ends the run")] = 0
     """How often the run goes on by itself, from its last checkpoint, after a worker died."""
+    phase_timeout: Annotated[float, Bounds(above=0, remedy="7200 is two hours")] = 7200
+    """Seconds that a phase may take: loading the models, generation, scoring, the update, the weight sync, a
+    checkpoint, an evaluation. The run ends with the name of the one that took longer, as after a worker's death."""
     async_steps: Annotated[int, Bounds(low=0, high=1, remedy="0 trains in step")] = 0
     """1: the engines write the next batch while the policy trains on this one, which is then one update older than the
     policy; the default of --algo.advantage.is_correction_level is token then. 0: one after the other."""

@@ -1,7 +1,8 @@
 """`python -m pure_rlhf.cli.train_pure`, `pure-rlhf-train`: parse, check, train, print the result.
 
 Nothing heavy is imported before the command line is understood. Exit codes: 0 done; 1 a worker failed;
-2 the settings are wrong (all problems are listed, nothing was started); 130 interrupted.
+2 the settings are wrong (all problems are listed, nothing was started); 130 interrupted; 143 stopped after a step by
+SIGTERM.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import io
 import logging
 import os
 import secrets
+import signal
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +35,7 @@ from pure_rlhf.user_function import with_absolute_path
 EXIT_WORKER_FAILED = 1
 EXIT_BAD_SETTINGS = 2
 EXIT_INTERRUPTED = 130
+EXIT_STOPPED = 143  # 128 and the number of SIGTERM, as shells have it
 RESTARTS = "PURE_RESTARTS"
 """In the environment of a run that was restarted: how often."""
 
@@ -115,6 +118,7 @@ def _train(config: PureConfig, inputs: Inputs) -> int:
     from ray.exceptions import RayError
 
     from pure_rlhf import cpu_host
+    from pure_rlhf.monitoring.progress import PhaseTimeoutError, StoppedError, StopRequest
     from pure_rlhf.ray_runtime import PlacementError, start_ray
 
     cpu_host.install()  # before anything imports OpenRLHF
@@ -124,17 +128,30 @@ def _train(config: PureConfig, inputs: Inputs) -> int:
         launcher = executor.submit(importlib.import_module, "pure_rlhf.workers.launcher")
         start_ray(config)
         train = launcher.result().train
+    # schedulers send it some time before they end a job; Ray, which has a handler of its own, would end at once
+    stop = StopRequest()
+    signal.signal(signal.SIGTERM, stop)
     try:
-        evaluations = train(config, inputs)
-    except RayError as error:
+        evaluations = train(config, inputs, stop)
+    except (RayError, PhaseTimeoutError) as error:
         print(
             f"A worker failed; the last checkpoint in {config.ckpt.path} is intact.\n{error}",
             file=sys.stderr,
         )
-        return EXIT_WORKER_FAILED
+        return (
+            EXIT_STOPPED if stop.is_made else EXIT_WORKER_FAILED
+        )  # who asked it to stop wants no restart
     except PlacementError as error:
         print(error, file=sys.stderr)
         return EXIT_BAD_SETTINGS
+    except StoppedError as error:
+        print(
+            f"Stopped after step {error}, as asked. The same command with --ckpt.load_enable continues."
+            if config.ckpt.save_steps > 0
+            else f"Stopped after step {error}, as asked; there is no checkpoint (--ckpt.save_steps -1).",
+            file=sys.stderr,
+        )
+        return EXIT_STOPPED
     except KeyboardInterrupt:
         print("Stopped. The same command with --ckpt.load_enable continues.", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -207,6 +207,8 @@ _DECLARED = [
     Metric("async/staleness", "last", "updates",
            "how many updates older than the policy the one is that wrote the batch (--train.async_steps)",
            "above 1"),
+    Metric("rollout/engines_replaced", "last", "engines",
+           "rollout engines that died and were replaced since the start of the program", "rises"),
     Metric("sync/buckets", "last", "buckets",
            "transfers of one weight sync", "0: nothing was sent"),
     Metric("sync/megabytes", "last", "MB", "size of one weight sync", "not the size of the policy"),

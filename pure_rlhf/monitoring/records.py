@@ -77,10 +77,12 @@ class RunState(TypedDict):
     """What the trainer says of a run while it goes on."""
 
     phase: str
+    activity: str  # what of a step goes on
     step: int
     max_steps: int
     metrics: dict[str, float]  # of the last step
     alarms: list[AlarmRecord]  # since the start of this process
+    notices: list[str]  # the same; what else a person should know
 
 
 class CalibrationPoint(TypedDict):

@@ -4,6 +4,8 @@ config.json               resolved configuration, package versions, git commit, 
 metrics.jsonl             one flat object a step, with `step` and `wall_seconds`
 alarms.jsonl              one object for each alarm: kind, step, message, good_checkpoint and, where the run went
                           back to it, rolled_back_to (its step); absent where none was raised
+progress.json             what a run that goes on does now: phase, activity, the last step that was made, max_steps, and
+                          when that was written, in seconds since the epoch
 rollouts/step_NNNNNN.jsonl  some answers of the step with their steps and rewards
 evaluation.json           {"before": {"pass@1", "n", "ci95"}, "after": {...}}
 prm.json                  how good the PRM was found to be, see report/prm.py; absent where nobody measured it here
@@ -34,6 +36,7 @@ from pure_rlhf.monitoring.records import (
     MetricRow,
     PrmRecord,
     RolloutRecord,
+    RunState,
     SelectionRecord,
 )
 
@@ -116,6 +119,13 @@ class RunDirectory:
         row = {"step": step, "wall_seconds": round(time.time() - self._start, 3), **metrics}
         with self.metrics_path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
+
+    def write_progress(self, state: RunState) -> None:
+        """What of a state is kept while the run goes on; whoever reads it sees all of it or what was there before."""
+        shown = {key: state[key] for key in ("phase", "activity", "step", "max_steps")}
+        unfinished = self.path / "progress.json.part"
+        unfinished.write_text(json.dumps(shown | {"written": time.time()}), encoding="utf-8")
+        unfinished.replace(self.path / "progress.json")
 
     def write_alarm(self, alarm: AlarmRecord) -> None:
         """Append one alarm."""

@@ -19,7 +19,7 @@ from openrlhf.trainer.ray.launcher import RayActorGroup
 
 from pure_rlhf import cpu_host
 from pure_rlhf.config import PureConfig
-from pure_rlhf.monitoring.progress import follow
+from pure_rlhf.monitoring.progress import PhaseTimeoutError, StopRequest, follow
 from pure_rlhf.monitoring.records import EvaluationRecord
 from pure_rlhf.monitoring.run_directory import RunDirectory
 from pure_rlhf.ray_runtime import place, remove_token, require_resources
@@ -31,7 +31,7 @@ from pure_rlhf.workers.lora import LoraPolicyWorker, ReferenceInPolicy
 from pure_rlhf.workers.policy_worker import PolicyWorker
 from pure_rlhf.workers.prm_worker import PrmEngineWorker, PrmWorker
 from pure_rlhf.workers.reference_worker import ReferenceWorker
-from pure_rlhf.workers.rollout_actor import create_rollout_engines
+from pure_rlhf.workers.rollout_actor import EngineStarter
 from pure_rlhf.workers.strategy import make_strategy
 from pure_rlhf.workers.trainer import PureTrainer, planned_steps
 from pure_rlhf.workers.upstream import check_version, upstream_args
@@ -66,13 +66,20 @@ class _NamedActorClass:
         return self._remote.options(name=name, **options)
 
 
-def train(config: PureConfig, inputs: Inputs) -> dict[str, EvaluationRecord]:
+def train(
+    config: PureConfig, inputs: Inputs, stop: StopRequest | None = None
+) -> dict[str, EvaluationRecord]:
     """Run the whole training on the Ray that `start_ray` started; returns the evaluations.
 
     Ray is shut down at the end, also after an error.
 
+    Args:
+        stop: asks the run to end after a step; None: nobody will.
+
     Raises:
         ray.exceptions.RayError: a worker died or raised; the last checkpoint is intact.
+        PhaseTimeoutError: a phase of a step took longer than --train.phase_timeout.
+        StoppedError: it was asked to.
     """
     check_version()
     run = RunDirectory(config.output_dir)
@@ -81,7 +88,12 @@ def train(config: PureConfig, inputs: Inputs) -> dict[str, EvaluationRecord]:
         run.write_prm_record(record)
     try:
         trainer, learning = build(config, inputs)
-        evaluations = follow(trainer, trainer.run_training.remote())
+        evaluations = follow(
+            trainer,
+            trainer.run_training.remote(),
+            phase_timeout=config.train.phase_timeout,
+            stop=stop,
+        )
         ray.get([done for group in learning for done in group.async_save_model()])
     finally:
         ray.shutdown()
@@ -98,7 +110,10 @@ def build(config: PureConfig, inputs: Inputs) -> tuple[ActorHandle, list[RayActo
     strategy = make_strategy(args)
     require_resources(config)
     training = place(config.training_gpus)
-    engines = _start_engines(config, training if config.shares_gpus else place(config.rollout_gpus))
+    starter = _engine_starter(
+        config, training if config.shares_gpus else place(config.rollout_gpus)
+    )
+    engines = [starter.start(number) for number in range(config.vllm.num_engines)]
     if config.shares_gpus:  # before the models come: an engine takes its share of what is free
         ray.get([engine.sleep.remote() for engine in engines])
 
@@ -129,6 +144,7 @@ def build(config: PureConfig, inputs: Inputs) -> tuple[ActorHandle, list[RayActo
             prm_group=prm,
             reference_group=ReferenceInPolicy(policy) if with_adapter_off else reference,
             engines=engines,
+            start_engine=starter.start,
         )
     )
     model = config.actor.model_name_or_path
@@ -157,7 +173,11 @@ def _load(
         started = [
             group.async_init_model_from_pretrained(*arguments) for group, arguments in loading
         ]
-        ray.get([done for each in started for done in each])
+        done = [one for each in started for one in each]
+        try:
+            ray.get(done, timeout=config.train.phase_timeout)
+        except ray.exceptions.GetTimeoutError:
+            raise PhaseTimeoutError("loading the models", config.train.phase_timeout) from None
         return
     for group, arguments in loading:
         ray.get(group.async_init_model_from_pretrained(*arguments))
@@ -167,9 +187,8 @@ def _load(
             ray.get(group.async_run_method("to_host"))
 
 
-def _start_engines(config: PureConfig, placement_group: PlacementGroup) -> list[ActorHandle]:
-    return create_rollout_engines(
-        num_engines=config.vllm.num_engines,
+def _engine_starter(config: PureConfig, placement_group: PlacementGroup) -> EngineStarter:
+    return EngineStarter(
         tensor_parallel_size=config.vllm.tensor_parallel_size,
         model=config.actor.model_name_or_path,
         seed=config.train.seed,

@@ -22,6 +22,8 @@ from pure_rlhf.workers.upstream import replaced, undecorated
 from pure_rlhf.workers.weight_sync import push_weights
 
 if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+
     from pure_rlhf.config import PureConfig
 
 
@@ -69,6 +71,13 @@ class PolicyTrainer(ppo_actor.ActorPPOTrainer):
         with replaced(ppo_actor, "stateless_init_process_group", open_group):
             super()._init_vllm_sync_group(backend)
 
+    def join_engines(self, engines: list[ActorHandle]) -> None:
+        """Open the group of the weights anew, with these engines; every rank must call this."""
+        self.vllm_engines = engines
+        if not self.use_cuda_ipc and torch.distributed.get_rank() == 0:
+            self._init_vllm_sync_group(self.strategy.args.vllm.sync_backend)
+        torch_dist_barrier_and_cuda_sync()
+
     def broadcast_to_vllm(self) -> dict[str, float]:
         args = self.strategy.args
         torch.cuda.empty_cache()
@@ -110,6 +119,10 @@ class PolicyWorker(undecorated(ppo_actor.PolicyModelActor)):
     def broadcast_to_vllm(self) -> dict[str, float]:
         """Push the weights to all engines; returns the transfer's metrics (rank 0)."""
         return self.trainer.broadcast_to_vllm()
+
+    def join_engines(self, engines: list[ActorHandle]) -> None:
+        """One of the engines was replaced."""
+        self.trainer.join_engines(engines)
 
     def roll_back(self, tag: str) -> None:
         """Load weights, optimiser and schedule of an earlier checkpoint of this run.

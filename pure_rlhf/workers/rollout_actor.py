@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import ray
 from openrlhf.trainer.ray.utils import get_bundle_indices
 from openrlhf.trainer.ray.vllm_engine import RolloutRayActor
+from ray.actor import ActorHandle
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -153,76 +155,76 @@ class PureRolloutActor(undecorated(RolloutRayActor)):
         return await self.llm.collective_rpc("update_weight_bucket", args=args)
 
 
-def create_rollout_engines(
-    *,
-    num_engines: int,
-    tensor_parallel_size: int,
-    model: str,
-    seed: int,
-    max_model_len: int,
-    max_num_seqs: int,
-    max_num_batched_tokens: int | None,
-    dtype: str,
-    gpu_memory_utilization: float,
-    enforce_eager: bool,
-    enable_prefix_caching: bool,
-    full_determinism: bool,
-    trust_remote_code: bool,
-    log_probs_at_sampling_temperature: bool,
-    placement_group: PlacementGroup,
-    gpu_share: float,
-) -> list[ray.actor.ActorHandle]:
-    """Start the engines `rollout-0`, `rollout-1`, ...: one GPU each, or `tensor_parallel_size` GPUs each.
+@dataclass(frozen=True, kw_only=True)
+class EngineStarter:
+    """Starts the engines `rollout-0`, `rollout-1`, ...: one GPU each, or `tensor_parallel_size` GPUs each.
 
-    Args:
-        max_num_seqs: answers that an engine writes at once.
-        max_num_batched_tokens: of one forward; None: vLLM's choice, 2,048 on a GPU.
-        dtype: the policy's, so that its log-probabilities are those of the engine.
-        gpu_share: of each GPU; below 1 the engines share the GPUs of the group with others, and can sleep.
+    max_num_seqs: answers that an engine writes at once.
+    max_num_batched_tokens: of one forward; None: vLLM's choice, 2,048 on a GPU.
+    dtype: the policy's, so that its log-probabilities are those of the engine.
+    gpu_share: of each GPU; below 1 the engines share the GPUs of the group with others, and can sleep.
     """
-    on_this_host = {"enforce_eager": enforce_eager, "enable_sleep_mode": gpu_share < 1}
-    on_this_host |= cpu_host.engine_arguments()
-    engines = []
-    for i in range(num_engines):
+
+    tensor_parallel_size: int
+    model: str
+    seed: int
+    max_model_len: int
+    max_num_seqs: int
+    max_num_batched_tokens: int | None
+    dtype: str
+    gpu_memory_utilization: float
+    enforce_eager: bool
+    enable_prefix_caching: bool
+    full_determinism: bool
+    trust_remote_code: bool
+    log_probs_at_sampling_temperature: bool
+    placement_group: PlacementGroup
+    gpu_share: float
+
+    def start(self, number: int, replacement: int = 0) -> ActorHandle:
+        """The engine of that number; `replacement`: how many engines of the run were replaced, this one among them."""
+        on_this_host = {
+            "enforce_eager": self.enforce_eager,
+            "enable_sleep_mode": self.gpu_share < 1,
+        } | cpu_host.engine_arguments()
+        tensor_parallel = self.tensor_parallel_size > 1
         bundles = None
-        if tensor_parallel_size > 1:
-            bundles = get_bundle_indices(placement_group, i, tensor_parallel_size)
+        if tensor_parallel:
+            bundles = get_bundle_indices(self.placement_group, number, self.tensor_parallel_size)
         # With tensor parallelism vLLM starts its own Ray workers, which take the GPUs of the bundles.
-        gpus = gpu_share if tensor_parallel_size == 1 else 0
+        gpus = 0 if tensor_parallel else self.gpu_share
         engine = ray.remote(PureRolloutActor).options(
-            name=f"rollout-{i}",
+            # the name of one that has just died may still be taken
+            name=f"rollout-{number}" + (f" (replacement {replacement})" if replacement else ""),
             num_cpus=gpus,
             num_gpus=gpus,
             scheduling_strategy=PlacementGroupSchedulingStrategy(
-                placement_group=placement_group,
+                placement_group=self.placement_group,
                 placement_group_capture_child_tasks=True,
-                placement_group_bundle_index=bundles[0] if bundles else i,
+                placement_group_bundle_index=bundles[0] if bundles else number,
             ),
         )
-        engines.append(
-            engine.remote(
-                model=model,
-                worker_extension_cls="pure_rlhf.workers.engine_worker.EngineWorker",
-                tensor_parallel_size=tensor_parallel_size,
-                distributed_executor_backend="uni" if tensor_parallel_size == 1 else "ray",
-                seed=seed + i,
-                max_model_len=max_model_len,
-                max_num_seqs=max_num_seqs,
-                max_num_batched_tokens=max_num_batched_tokens,
-                dtype=dtype,
-                enable_prefix_caching=enable_prefix_caching,
-                gpu_memory_utilization=gpu_memory_utilization,
-                trust_remote_code=trust_remote_code,
-                full_determinism=full_determinism,
-                bundle_indices=bundles,
-                num_gpus=gpu_share,
-                # processed: after temperature and top_p, of the tokens as they were sampled; raw: at temperature 1
-                logprobs_mode="processed_logprobs"
-                if log_probs_at_sampling_temperature
-                else "raw_logprobs",
-                max_logprobs=1,
-                enforce_eager=on_this_host["enforce_eager"],
-                enable_sleep_mode=on_this_host["enable_sleep_mode"],
-            )
+        return engine.remote(
+            model=self.model,
+            worker_extension_cls="pure_rlhf.workers.engine_worker.EngineWorker",
+            tensor_parallel_size=self.tensor_parallel_size,
+            distributed_executor_backend="ray" if tensor_parallel else "uni",
+            seed=self.seed + number,
+            max_model_len=self.max_model_len,
+            max_num_seqs=self.max_num_seqs,
+            max_num_batched_tokens=self.max_num_batched_tokens,
+            dtype=self.dtype,
+            enable_prefix_caching=self.enable_prefix_caching,
+            gpu_memory_utilization=self.gpu_memory_utilization,
+            trust_remote_code=self.trust_remote_code,
+            full_determinism=self.full_determinism,
+            bundle_indices=bundles,
+            num_gpus=self.gpu_share,
+            # processed: after temperature and top_p, of the tokens as they were sampled; raw: at temperature 1
+            logprobs_mode="processed_logprobs"
+            if self.log_probs_at_sampling_temperature
+            else "raw_logprobs",
+            max_logprobs=1,
+            enforce_eager=on_this_host["enforce_eager"],
+            enable_sleep_mode=on_this_host["enable_sleep_mode"],
         )
-    return engines

@@ -14,10 +14,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import ray
 import torch
 from openrlhf.trainer.ppo_utils.experience import Experience
-from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator
+from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator, _collect_prompt_batch
 
 from pure_rlhf.algorithm.curriculum import curriculum_metrics, select_groups
 from pure_rlhf.data import PromptRecord
@@ -25,6 +24,7 @@ from pure_rlhf.grading.pool import VerifierPool, verdict_code
 from pure_rlhf.types import Completion, Tokenizer
 from pure_rlhf.workers.gpu_turns import OwnGpus
 from pure_rlhf.workers.rollout_actor import Together
+from pure_rlhf.workers.rollout_engines import Request, Requests
 from pure_rlhf.workers.rollout_parts import PartsInTheMaking
 
 
@@ -46,16 +46,6 @@ def _accuracy(codes_N: torch.Tensor) -> float:
     return (codes_N > 0).float().masked_fill(codes_N.isnan(), math.nan).mean().item()
 
 
-def _as_they_come(
-    references: list[ray.ObjectRef],
-) -> Iterator[tuple[int, list[Completion]]]:
-    """What is ready first comes first, with its place in the list."""
-    waiting = list(references)
-    while waiting:
-        (ready,), waiting = ray.wait(waiting, num_returns=1)
-        yield references.index(ready), ray.get(ready)
-
-
 def _was_cut_off(group: list[Experience]) -> bool:
     return any(bool(answer.truncated.any()) for answer in group)
 
@@ -71,6 +61,7 @@ class PureSamplesGenerator(SamplesGenerator):
         max_steps: rollouts after which the data counts as exhausted.
         gpus: asked for the engines' turn before they are sent anything.
         push: brings the policy's weights into the engines.
+        revive: puts others, with these weights, into the place of engines that have died.
         seed: of what is sampled, where `--rollout.repeatable`; None: the engines draw as it comes.
         verifier: grades the answers that a curriculum chooses by.
     After each rollout under a curriculum, `metrics` holds what it did. `unfilled` says why a batch could not be
@@ -85,12 +76,14 @@ class PureSamplesGenerator(SamplesGenerator):
         verifier: VerifierPool,
         gpus: OwnGpus,
         push: Callable[[], None],
+        revive: Callable[[], None],
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.gpus = gpus
         self.push = push
+        self.revive = revive
         self.max_steps = self.steps_left = max_steps
         self.seed = seed
         self._num_sendings = 0  # of this rollout
@@ -198,11 +191,11 @@ class PureSamplesGenerator(SamplesGenerator):
         self, prompts: list[PromptRecord], parts: PartsInTheMaking | None, *, first: int
     ) -> list[tuple[list[Experience], float]]:
         """The groups of these prompts, drawn as number `first` and on, with their accuracy; what is kept goes on."""
-        references = self._dispatch_prompts_to_vllm(prompts, [])
+        requests = self._ask(prompts)
         # one by one where they go on at once, else together: the verifier works on several responses at a time
-        together = [list(enumerate(ray.get(references)))] if parts is None else None
+        together = [list(enumerate(requests.in_order()))] if parts is None else None
         found: dict[int, tuple[list[Experience], float]] = {}
-        for arrived in together or ([one] for one in _as_they_come(references)):
+        for arrived in together or ([one] for one in requests.as_they_come()):
             groups = [
                 [self._process_response_into_experience(answer) for answer in answers]
                 for _, answers in arrived
@@ -244,19 +237,28 @@ class PureSamplesGenerator(SamplesGenerator):
 
     def generate(self, prompts: Sequence[PromptRecord], temperature: float) -> list[Completion]:
         """One answer to each prompt, in their order (for evaluation)."""
-        return [
-            answers[0]
-            for answers in ray.get(self._send(prompts, num_answers=1, temperature=temperature))
-        ]
+        requests = self._send(prompts, num_answers=1, temperature=temperature)
+        return [answers[0] for answers in requests.in_order()]
 
-    def _dispatch_prompts_to_vllm(
+    def _generate_vllm(
         self,
-        prompts: list[PromptRecord],
-        labels: list[str | None],
-        *,
-        images: object = None,
+        dataloader_iter: Iterator[tuple[list, list, list, list]],
+        num_prompts: int,
+        dynamic_filtering: bool,
         **generate_kwargs: object,
-    ) -> list[ray.ObjectRef]:
+    ) -> tuple[list[Experience], int, bool]:
+        """Upstream's hook: the responses to the next prompts, how many prompts there were, and whether that was all."""
+        assert not dynamic_filtering, "a curriculum does that"
+        prompts, _, _, exhausted = _collect_prompt_batch(dataloader_iter, num_prompts)
+        samples = [
+            self._process_response_into_experience(answer)
+            for _, answers in self._ask(prompts).as_they_come()
+            for answer in answers
+        ]
+        return samples, len(prompts), exhausted
+
+    def _ask(self, prompts: list[PromptRecord]) -> Requests:
+        """Send the prompts of a rollout, or of a round of one."""
         self._in_flight = {prompt.index: prompt for prompt in prompts}
         self._parts = None
         if (
@@ -273,7 +275,7 @@ class PureSamplesGenerator(SamplesGenerator):
 
     def _send(
         self, prompts: Sequence[PromptRecord], *, num_answers: int, temperature: float
-    ) -> list[ray.ObjectRef]:
+    ) -> Requests:
         """One request per prompt, to the engine with the fewest answers waiting."""
         self.gpus.take("generate")
         load = [(0, index) for index in range(len(self.vllm_engines))]
@@ -282,24 +284,24 @@ class PureSamplesGenerator(SamplesGenerator):
             count, index = heapq.heappop(load)
             heapq.heappush(load, (count + num_answers, index))
             chosen.append(index)
-        together = self._together(chosen)
-        references = []
-        for prompt, index, beside in zip(prompts, chosen, together, strict=True):
-            references.append(
-                self.vllm_engines[index].generate_answers.remote(
-                    prompt.index,
-                    prompt.token_ids,
-                    num_answers=num_answers,
-                    max_new_tokens=min(
+        requests = [
+            Request(
+                engine,
+                (prompt.index, prompt.token_ids),
+                {
+                    "num_answers": num_answers,
+                    "max_new_tokens": min(
                         self.args.rollout.max_new_tokens,
                         self.args.data.max_len - len(prompt.token_ids),
                     ),
-                    temperature=temperature,
-                    top_p=self.args.rollout.top_p,
-                    together=beside,
-                )
+                    "temperature": temperature,
+                    "top_p": self.args.rollout.top_p,
+                    "together": beside,
+                },
             )
-        return references
+            for prompt, engine, beside in zip(prompts, chosen, self._together(chosen), strict=True)
+        ]
+        return Requests(requests, self.vllm_engines, self.revive)
 
     def _together(self, engines: Sequence[int]) -> list[Together | None]:
         """For each prompt that is sent now, by its engine, what that engine has to begin with it."""

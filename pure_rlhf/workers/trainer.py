@@ -12,24 +12,29 @@ import functools
 import logging
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
 from openrlhf.trainer.ppo_trainer import BasePPOTrainer, PPOTrainer
 from openrlhf.utils.utils import get_tokenizer
+from ray.exceptions import RayError
 from transformers import set_seed
 
 from pure_rlhf import cpu_host
 from pure_rlhf.algorithm.settings import scheduled_coef
+from pure_rlhf.checkpoints import checkpoint_tag
 from pure_rlhf.config import PureConfig
 from pure_rlhf.grading.pool import VerifierPool
 from pure_rlhf.monitoring.alarm_watch import AlarmWatch
 from pure_rlhf.monitoring.alarms import Alarm
 from pure_rlhf.monitoring.metric_table import check_declared
-from pure_rlhf.monitoring.records import AlarmRecord, EvaluationRecord, JsonObject, RunState
+from pure_rlhf.monitoring.progress import STOPPED
+from pure_rlhf.monitoring.records import EvaluationRecord, JsonObject, RunState
 from pure_rlhf.monitoring.rollout_metrics import timing_per_kilotoken
 from pure_rlhf.monitoring.run_directory import RunDirectory, prune_hf_folders
+from pure_rlhf.monitoring.run_status import RunStatus
 from pure_rlhf.monitoring.sinks import open_sinks
 from pure_rlhf.types import Tokenizer
 from pure_rlhf.validation import Inputs
@@ -45,9 +50,10 @@ from pure_rlhf.workers.gpu_turns import OwnGpus, SharedGpus
 from pure_rlhf.workers.greedy_evaluation import GreedyEvaluation
 from pure_rlhf.workers.prm_updates import PrmUpdates
 from pure_rlhf.workers.process_rewards import make_process_rewards
+from pure_rlhf.workers.rollout_engines import RolloutEngines
 from pure_rlhf.workers.samples_generator import PureSamplesGenerator, collate_prompts
 from pure_rlhf.workers.step_profiler import PROFILED_STEP, StepProfiler
-from pure_rlhf.workers.upstream import SELECTION_METRIC, undecorated
+from pure_rlhf.workers.upstream import SELECTION_METRIC, replaced, undecorated
 
 if TYPE_CHECKING:
     from openrlhf.trainer.ppo_utils.experience import Experience
@@ -86,6 +92,7 @@ class PureTrainer(undecorated(PPOTrainer)):
         prm_group: RayActorGroup | None,
         reference_group: RayActorGroup | ReferenceInPolicy | None,
         engines: list[ActorHandle],
+        start_engine: Callable[[int, int], ActorHandle],
     ) -> None:
         """As `launcher.build` calls it. Under --placement shared the GPUs hold nobody but the policy then."""
         logging.getLogger("openrlhf").setLevel(logging.WARNING)
@@ -129,6 +136,7 @@ class PureTrainer(undecorated(PPOTrainer)):
             verifier=self.verifier,
             gpus=self.gpus,
             push=self._push,
+            revive=self._revive,
             seed=config.train.seed
             if config.samples_repeatably(on_gpus=not cpu_host.is_cpu_host())
             else None,
@@ -164,6 +172,7 @@ class PureTrainer(undecorated(PPOTrainer)):
             self.max_steps / (len(inputs.train_prompts.records) // config.rollout.batch_size)
         )
         self.run = RunDirectory(config.output_dir)
+        self.status = RunStatus(self.run, self.max_steps)
         self.greedy = GreedyEvaluation(
             self.samples_generator,
             self.verifier,
@@ -183,15 +192,21 @@ class PureTrainer(undecorated(PPOTrainer)):
             if config.profile
             else None
         )
+        self.engines = RolloutEngines(
+            engines,
+            start=start_engine,
+            join=lambda handles: ray.get(
+                actor_group.async_run_method("join_engines", engines=handles)
+            ),
+            # shared: there is no room for another; asynchronous: the policy is busy with an update when one dies
+            most_replacements=0
+            if config.shares_gpus or config.train.async_steps
+            else config.vllm.max_replacements,
+            tell=self.status.tell,
+        )
         self.sync_metrics: dict[str, float] = {}
         self.step_start = time.perf_counter()
-        self.state: RunState = {
-            "phase": "starting",
-            "step": 0,
-            "max_steps": self.max_steps,
-            "metrics": {},
-            "alarms": [],
-        }
+        self.is_stopping = False
 
     def _make_experience_maker(self, inputs: Inputs, tokenizer: Tokenizer) -> PureExperienceMaker:
         config = self.config
@@ -219,41 +234,58 @@ class PureTrainer(undecorated(PPOTrainer)):
         )
 
     def progress(self) -> RunState:
-        """What the run is doing: phase, step, max_steps, and the metrics of the last step."""
-        return self.state
+        """What the run is doing: phase and activity, step, max_steps, and the metrics of the last step."""
+        return self.status.state
 
-    def init_checkpoint_states(self) -> dict[str, int]:
+    def stop_after_step(self) -> None:
+        """The step that is being made is the last one; it is saved."""
+        self.is_stopping = True
+        self.status.tell("Stopping after this step (once more: at once).")
+
+    def init_checkpoint_states(self) -> dict[str, Any]:
         states = super().init_checkpoint_states()
         self.samples_generator.skip_steps(states["global_step"])
         self.alarms.resume(self.run.rewind(states["global_step"]))
+        self.status.step_done(states["global_step"], {})
+        self.kl_ctl.value = states.get("kl_coef", self.kl_ctl.value)  # the adaptive one has moved
         return states
 
     def run_training(self) -> dict[str, EvaluationRecord]:
         """Evaluate, train, evaluate; returns the evaluations."""
         if self.greedy.held_out and "before" not in self.run.read_evaluation():
-            self.state["phase"] = "evaluating before training"
+            self.status.enter("evaluating before training")
             self.greedy.keep_held_out("before")
-        self.state["phase"] = "training"
+        self.status.enter("training")
         self.step_start = time.perf_counter()
+        self.status.begin("generation")
         self.fit()
+        self.status.begin("")
+        if self.is_stopping and self.status.step < self.max_steps:
+            self._close()
+            self.status.enter(STOPPED)
+            return self.run.read_evaluation()
         if self.samples_generator.unfilled:
-            alarm = Alarm("curriculum", self.state["step"], self.samples_generator.unfilled)
-            self._show(self.alarms.record(alarm))
+            alarm = Alarm("curriculum", self.status.step, self.samples_generator.unfilled)
+            self.status.raise_alarms(self.alarms.record(alarm))
         if self.greedy.held_out:
-            self.state["phase"] = "evaluating after training"
+            self.status.enter("evaluating after training")
             self.samples_generator.settle()
             self.greedy.keep_held_out("after")
-        self.state["phase"] = "saving"
+        self.status.enter("saving")
+        self._close()
+        return self.run.read_evaluation()
+
+    def _close(self) -> None:
         for sink in self.sinks:
             sink.close()
         self.verifier.close()
-        return self.run.read_evaluation()
 
     def train_step(
         self, rollout_samples: list[Experience], global_step: int
     ) -> tuple[dict[str, float], int]:
         self.experience_maker.process_reward_coef = self.process_reward_coef(global_step)
         self.experience_maker.process_rewards.step = global_step
+        self.status.begin("scoring")
         status, next_step = super().train_step(rollout_samples, global_step)
         self.run.write_rollouts(next_step, self.experience_maker.rollout_records)
         return status, next_step
@@ -266,24 +298,50 @@ class PureTrainer(undecorated(PPOTrainer)):
         return coef * self.alarms.process_reward_factor
 
     def ppo_train(self, global_steps: int) -> dict[str, float]:
+        self.status.begin("the update")
         self.gpus.take("update")
         self.prm_updates.begin()
         status = super().ppo_train(global_steps)
         self.prm_updates.finish(self.experience_maker.process_rewards)
+        self._check_finite(status)
         return status
+
+    def _check_finite(self, status: dict[str, float]) -> None:
+        """Raises: RuntimeError where the update has made nothing of the policy; it is not saved and not sent then."""
+        if math.isfinite(status["policy_loss"]):
+            return
+        tag = checkpoint_tag(self.config.ckpt.path)
+        raise RuntimeError(
+            f"the policy's loss is {status['policy_loss']}, and its weights are of no use any more: a smaller "
+            f"--actor.adam.lr, or --actor.max_norm. Last good checkpoint: {tag or 'none was saved yet'}"
+        )
 
     def broadcast_to_vllm(self) -> None:
         """Upstream's hook after an update, and when a run is resumed."""
+        self.status.begin("the weight sync")
         self.samples_generator.weights_changed()
 
     def _push(self) -> None:
-        """Bring the policy's weights into the engines."""
+        """Bring the policy's weights into the engines, and others into the place of those that have died."""
         start = time.perf_counter()
-        # one that died in the meantime says so here: NCCL would wait for it, and gloo's error does not name it
-        ray.get([engine.check_health.remote() for engine in self.vllm_engines])
+        # now: NCCL would wait for one that died in the meantime, and gloo's error does not name it
+        self.engines.replace_dead()
         self.gpus.take("sync")
-        self.sync_metrics = ray.get(self.actor_model_group.async_run_method("broadcast_to_vllm"))[0]
-        self.sync_metrics["timing/broadcast"] = time.perf_counter() - start
+        try:
+            sent = self._send_weights()
+        except RayError:
+            if not self.engines.replace_dead():
+                raise
+            sent = self._send_weights()
+        self.sync_metrics = {**sent, "timing/broadcast": time.perf_counter() - start}
+
+    def _revive(self) -> None:
+        """Another engine, with the policy's weights, into the place of each that has died."""
+        if self.engines.replace_dead():
+            self._send_weights()
+
+    def _send_weights(self) -> dict[str, float]:
+        return ray.get(self.actor_model_group.async_run_method("broadcast_to_vllm"))[0]
 
     def save_logs_and_checkpoints(
         self,
@@ -292,8 +350,9 @@ class PureTrainer(undecorated(PPOTrainer)):
         client_states: JsonObject | None = None,
     ) -> None:
         """Called by upstream's loop once a step: write the metrics, then let upstream log and save."""
-        if client_states is not None:
-            client_states["data_loader_state_dict"] = self.samples_generator.data_state()
+        client_states = client_states or {}
+        client_states["data_loader_state_dict"] = self.samples_generator.data_state()
+        client_states["kl_coef"] = self.kl_ctl.value
         status = {**(logs_dict or {}), **self.sync_metrics}
         metrics = {
             ours: float(status[theirs]) for theirs, ours in STATUS_KEYS.items() if theirs in status
@@ -303,6 +362,7 @@ class PureTrainer(undecorated(PPOTrainer)):
         metrics |= self.gpus.drain_metrics()
         if self.config.uses_prm:
             metrics["reward/process_reward_coef"] = self.experience_maker.process_reward_coef
+        metrics["rollout/engines_replaced"] = float(self.engines.num_replaced)
         metrics["data/prompts_dropped"] = float(self.num_dropped)
         metrics["timing/step"] = time.perf_counter() - self.step_start
         turns = self.gpus.drain_turns()
@@ -315,12 +375,25 @@ class PureTrainer(undecorated(PPOTrainer)):
         self.run.write_metrics(global_step, metrics)
         for sink in self.sinks:
             sink.log(global_step, metrics)
-        self.state = {**self.state, "step": global_step, "metrics": metrics}
-        if global_step % self.args.ckpt.save_steps == 0:
+        self.status.step_done(global_step, metrics)
+        # Before the step is saved, so that a run that goes on from there has the step's evaluation and best checkpoint;
+        # upstream's loop would make them after it.
+        if global_step % self.args.eval.steps == 0 and self.eval_dataloader:
+            self.status.begin("the evaluation")
+            self.save_best_checkpoint(self._measure(global_step), global_step, {**client_states})
+        self.status.begin("the checkpoint")
+        save_steps = self.args.ckpt.save_steps
+        if self.is_stopping and save_steps != math.inf:
+            save_steps = 1
+        if global_step % save_steps == 0:
             self.prm_updates.save(f"global_step{global_step}")
-        super().save_logs_and_checkpoints(global_step, metrics, client_states)
+        with replaced(self.args.ckpt, "save_steps", save_steps):
+            super().save_logs_and_checkpoints(global_step, metrics, client_states)
         prune_hf_folders(Path(self.config.ckpt.path), self.config.ckpt.max_num)
         self.prm_updates.prune()
+        if self.is_stopping:
+            self.samples_generator.stop()
+        self.status.begin("generation")
 
     def save_best_checkpoint(
         self,
@@ -337,7 +410,7 @@ class PureTrainer(undecorated(PPOTrainer)):
     def watch(self, row: dict[str, float]) -> int:
         """Raise the alarms that begin at this step, and do what they ask for; returns how many there are."""
         verdict = self.alarms.observe(row)
-        self._show(*verdict.records)
+        self.status.raise_alarms(*verdict.records)
         if verdict.roll_back_to is not None:
             tag = f"global_step{verdict.roll_back_to}"
             self.gpus.take("update")  # it brings back the optimiser's states too
@@ -348,12 +421,12 @@ class PureTrainer(undecorated(PPOTrainer)):
             self.samples_generator.stop()
         return len(verdict.records)
 
-    def _show(self, *alarms: AlarmRecord) -> None:
-        """To the terminal, through `progress()`."""
-        self.state = {**self.state, "alarms": [*self.state["alarms"], *alarms]}
-
     def evaluate(self, global_step: int, **generate_kwargs: object) -> dict[str, float]:
-        """Upstream's hook of `--eval.steps`: greedy pass@1; the best checkpoint is kept by `SELECTION_METRIC`."""
+        """Upstream's hook of `--eval.steps`: it was done before the step was saved."""
+        return {}
+
+    def _measure(self, global_step: int) -> dict[str, float]:
+        """Greedy pass@1; the best checkpoint is kept by `SELECTION_METRIC`."""
         self.samples_generator.settle()
         logs = self.greedy.after_step(global_step)
         # the two backends put eval/ in front

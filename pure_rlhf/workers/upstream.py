@@ -164,11 +164,11 @@ def _namespace(values: Any) -> Any:
 
 
 @contextmanager
-def replaced(module: ModuleType, name: str, value: object) -> Iterator[None]:
-    """Rebind a module's global while upstream code runs that names it; needed for `ActorPPOTrainer` only."""
-    original = getattr(module, name)
-    setattr(module, name, value)
+def replaced(holder: ModuleType | SimpleNamespace, name: str, value: object) -> Iterator[None]:
+    """Rebind a module's global, or a setting, while upstream code runs that names it."""
+    original = getattr(holder, name)
+    setattr(holder, name, value)
     try:
         yield
     finally:
-        setattr(module, name, original)
+        setattr(holder, name, original)

@@ -166,7 +166,7 @@ def test_overridden_methods_take_what_upstream_passes() -> None:
         "PolicyTrainer._init_vllm_sync_group",
         "LoraPolicyWorker.save_model",
         "LoraPolicyWorker.save_checkpoint",
-        "PureSamplesGenerator._dispatch_prompts_to_vllm",
+        "PureSamplesGenerator._generate_vllm",
         "PureSamplesGenerator._process_response_into_experience",
         "PureSamplesGenerator.generate_samples",
         "PureTrainer.train_step",
@@ -237,6 +237,7 @@ def test_the_policy_update_is_upstreams() -> None:
     assert {name for name, value in vars(PolicyTrainer).items() if inspect.isfunction(value)} == {
         "_init_vllm_sync_group",
         "broadcast_to_vllm",
+        "join_engines",
         "_loader",
         "ppo_train",  # calls upstream with this loader
     }

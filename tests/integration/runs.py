@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from safetensors.torch import load_file
 
 ROOT = Path(__file__).parents[2]
 MARK = "PURE_TEST_MARK"
@@ -156,3 +157,77 @@ def kept_responses(run_folder: Path, step: int) -> list[dict[str, Any]]:
     """The responses that a step kept. They may hold what `splitlines` takes for the end of a line (U+2028, U+0085)."""
     text = (run_folder / "rollouts" / f"step_{step:06d}.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.split("\n") if line]
+
+
+def largest_change(a: Path, b: Path) -> float:
+    """Between the weights of two model folders."""
+    before, after = (load_file(folder / "model.safetensors") for folder in (a, b))
+    assert before.keys() <= after.keys()  # upstream also writes the tied output layer
+    return max(float((before[name].float() - after[name].float()).abs().max()) for name in before)
+
+
+def small_world_flags(output_dir: Path, problems: Path, **changes: object) -> list[str]:
+    """A short run in the small world in which all that a run can have has state: a PRM that learns, a curriculum, an
+    adaptive KL penalty, an evaluation and a best checkpoint. `a__b=1` changes or adds `--a.b 1`.
+
+    Args:
+        problems: a folder for the held-out problems.
+    """
+    world = ROOT / "examples" / "small_world" / "world"
+    problems.mkdir(exist_ok=True)
+    rows = (world / "test.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    for place, name in enumerate(("held_out", "selection")):
+        (problems / f"{name}.jsonl").write_text("".join(rows[16 * place : 16 * place + 16]))
+    values: dict[str, object] = {
+        "actor.model_name_or_path": world / "policy",
+        "reward.model_name_or_path": world / "prm",
+        "data.prompt_dataset": world / "train_answered.jsonl",
+        "eval.dataset": problems / "held_out.jsonl",
+        "eval.selection_dataset": problems / "selection.jsonl",
+        "eval.steps": 2,
+        "output_dir": output_dir,
+        "data.max_len": 192,
+        "data.prompt_max_len": 96,
+        "rollout.max_new_tokens": 96,
+        "rollout.batch_size": 4,
+        "rollout.n_samples_per_prompt": 4,
+        "rollout.temperature": 1.0,
+        "rollout.micro_batch_size": 8,
+        "train.batch_size": 16,
+        "train.micro_batch_size": 8,
+        "actor.adam.lr": 1e-4,
+        "ds.attn_implementation": "eager",
+        "prm_update": "outcome",
+        "prm.adam.lr": 1e-4,
+        "curriculum.method": "remove_extreme",
+        "curriculum.max_rounds": 20,
+        "algo.kl.init_coef": 0.01,
+        "algo.kl.target": 0.01,
+        "algo.kl.horizon": 100,
+    }
+    values |= {name.replace("__", "."): value for name, value in changes.items()}
+    return [part for name, value in values.items() for part in (f"--{name}", str(value))]
+
+
+def without_machine(row: dict[str, float]) -> dict[str, float]:
+    """A row of metrics without what depends on the machine, or on what happened to it."""
+    return {
+        key: value
+        for key, value in row.items()
+        if not key.startswith(("timing/", "wall")) and key != "rollout/engines_replaced"
+    }
+
+
+def assert_same_run(ours: Path, theirs: Path) -> None:
+    """The same steps, metrics, responses, evaluations and weights, to the last digit."""
+    rows, expected = metrics(ours), metrics(theirs)
+    assert [row["step"] for row in rows] == [row["step"] for row in expected]
+    for mine, other in zip(rows, expected, strict=True):
+        step = int(mine["step"])
+        assert kept_responses(ours, step) == kept_responses(theirs, step), f"step {step}"
+        assert without_machine(mine) == without_machine(other), f"step {step}"
+    kept = [json.loads((folder / "evaluation.json").read_text()) for folder in (ours, theirs)]
+    assert kept[0] == kept[1]
+    for model in ("model", "prm"):
+        if (theirs / model).exists():
+            assert largest_change(theirs / model, ours / model) == 0, model

@@ -15,8 +15,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForTokenClassification
 
 from tests.conftest import RandomWorld
-from tests.integration.runs import Run, kept_responses, metrics
-from tests.integration.test_training import largest_change
+from tests.integration.runs import Run, kept_responses, largest_change, metrics
 
 pytestmark = pytest.mark.integration
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForTokenClassification,
@@ -19,19 +18,13 @@ from pure_rlhf.monitoring.metric_table import check_declared
 from pure_rlhf.prm.conventions import PrmSample
 from pure_rlhf.prm.scorer import PrmScorer
 from tests.conftest import RandomWorld
-from tests.integration.runs import ROLLED_BACK, Run, kept_responses, metrics
+from tests.integration.runs import ROLLED_BACK, Run, kept_responses, largest_change, metrics
 from tests.tiny_models import qwen2_config, train_tokenizer
 
 pytestmark = pytest.mark.integration
 
 # A step of this size moves the weights far enough that an engine with old weights is found out.
 LARGE_STEP = {"actor__adam__lr": 3e-3}
-
-
-def largest_change(a: Path, b: Path) -> float:
-    before, after = (load_file(folder / "model.safetensors") for folder in (a, b))
-    assert before.keys() <= after.keys()  # upstream also writes the tied output layer
-    return max(float((before[name].float() - after[name].float()).abs().max()) for name in before)
 
 
 @pytest.fixture(scope="module")
@@ -333,38 +326,6 @@ def test_a_prm_with_its_own_tokenizer_and_engine_under_a_curriculum(
         ]
         for answer, rewards in zip(answers, scorer.score(samples), strict=True):
             assert rewards == pytest.approx(answer["step_rewards"], abs=0.02)
-
-
-def test_a_run_goes_on_by_itself_after_a_worker_died_as_if_none_had(
-    world: RandomWorld, tmp_path: Path
-) -> None:
-    """Killed at the first checkpoint; the program that goes on has the number of the first, and ends well."""
-    undisturbed, folder = tmp_path / "undisturbed", tmp_path / "run"
-    with Run(world.flags(undisturbed, max_steps=4, **LARGE_STEP)) as run:
-        assert run.wait() == 0, run.text[-6000:]
-    flags = world.flags(folder, max_steps=4, train__max_restarts=1, **LARGE_STEP)
-    with Run(flags) as run:
-        run.wait_for(
-            lambda: (folder / "checkpoints/_actor/global_step1/metric.json").exists(),
-            "a checkpoint",
-        )
-        victims = [p for p in run.family() if "ReferenceWorker" in " ".join(p.cmdline())]
-        assert victims, [p.cmdline() for p in run.family()]
-        victims[0].kill()
-        assert run.wait() == 0, run.text[-6000:]
-        assert "Restart 1 of --train.max_restarts 1, from checkpoint global_step" in run.text
-    assert [row["step"] for row in metrics(folder)] == [1, 2, 3, 4]
-    for step, (ours, theirs) in enumerate(
-        zip(metrics(folder), metrics(undisturbed), strict=True), 1
-    ):
-        assert kept_responses(folder, step) == kept_responses(undisturbed, step)
-        assert without_times(ours) == without_times(theirs)
-    assert largest_change(undisturbed / "model", folder / "model") == 0
-
-
-def without_times(row: dict[str, float]) -> dict[str, float]:
-    """A row of metrics without what depends on the machine."""
-    return {key: value for key, value in row.items() if not key.startswith(("timing/", "wall"))}
 
 
 def bare(step: str) -> str:

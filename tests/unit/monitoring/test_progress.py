@@ -22,7 +22,10 @@ ALARM = {"kind": "kl", "step": 9, "message": "KL to the reference is 2.00", "goo
 
 
 def state(**changes: Any) -> dict[str, Any]:
-    before = {"phase": "training", "step": 9, "max_steps": 500, "metrics": METRICS, "alarms": []}
+    before = {
+        "phase": "training", "activity": "generation", "step": 9, "max_steps": 500, "metrics": METRICS,
+        "alarms": [], "notices": [],
+    }  # fmt: skip
     return before | changes
 
 

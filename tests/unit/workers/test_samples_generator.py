@@ -58,6 +58,7 @@ def make_generator(
         verifier=None,
         gpus=OwnGpus(),
         push=lambda: None,
+        revive=lambda: None,
         seed=seed,
     )
 
@@ -76,7 +77,7 @@ def prompts(count: int) -> list[PromptRecord]:
 def test_one_small_request_per_prompt(
     generator: PureSamplesGenerator, engines: list[RecordingEngine]
 ) -> None:
-    generator._dispatch_prompts_to_vllm(prompts(6), [])
+    generator._ask(prompts(6))
     calls = [call for engine in engines for call in engine.calls]
     assert len(calls) == 6
     assert [len(engine.calls) for engine in engines] == [3, 3]  # the load is shared
@@ -94,7 +95,7 @@ def test_what_is_begun_together_follows_from_seed_and_step(
         generator._num_sendings = 0 if first_of_a_rollout else generator._num_sendings
         for engine in engines:
             engine.calls.clear()
-        generator._dispatch_prompts_to_vllm(prompts(5), [])
+        generator._ask(prompts(5))
         return [[kwargs["together"] for _, kwargs in engine.calls] for engine in engines]
 
     assert sent(generator) == [[None] * 3, [None] * 2]
@@ -117,14 +118,14 @@ def test_what_is_begun_together_follows_from_seed_and_step(
 
 def test_log_probabilities_at_one_leave_sampling_as_it_is(engines: list[RecordingEngine]) -> None:
     generator = make_generator(engines, PureConfig(log_prob_temperature="one"))
-    generator._dispatch_prompts_to_vllm(prompts(1), [])
+    generator._ask(prompts(1))
     (call,) = (call for engine in engines for call in engine.calls)
     assert call[1]["temperature"] == 0.5
     assert generator.args.rollout.temperature == 1.0  # what policy and reference divide by
 
 
 def test_an_answer_keeps_its_tokens_and_its_truncation(generator: PureSamplesGenerator) -> None:
-    generator._dispatch_prompts_to_vllm(prompts(2), [])
+    generator._ask(prompts(2))
     experience = generator._process_response_into_experience(
         Completion(prompt_index=1, token_ids=[4, 5], log_probs=[-0.5, -1.5], truncated=True)
     )
@@ -140,7 +141,7 @@ def test_a_long_prompt_leaves_less_room_for_the_answer(
     generator: PureSamplesGenerator, engines: list[RecordingEngine]
 ) -> None:
     generator.args.data.max_len = 10
-    generator._dispatch_prompts_to_vllm(prompts(1), [])
+    generator._ask(prompts(1))
     assert engines[0].calls[0][1]["max_new_tokens"] == 7
 
 
@@ -151,9 +152,9 @@ class ScriptedEngine:
         self.script, self.asked = script, []
         self.generate_answers = SimpleNamespace(remote=self._remote)
 
-    def _remote(self, index: int, token_ids: list[int], **kwargs: Any) -> list[Completion]:
+    def _remote(self, index: int, token_ids: list[int], **kwargs: Any) -> Any:
         self.asked.append(index)
-        return [
+        answers = [
             Completion(
                 index,
                 [int(answer.rstrip("."))],
@@ -162,6 +163,19 @@ class ScriptedEngine:
             )
             for answer in self.script[index]
         ]
+        return lambda: answers
+
+
+class Ray:
+    """What an engine answers is there at once, and the last that was asked is ready first."""
+
+    @staticmethod
+    def get(reference: Any) -> Any:
+        return reference()
+
+    @staticmethod
+    def wait(references: list[Any], **_: Any) -> tuple[list[Any], list[Any]]:
+        return [references[-1]], references[:-1]
 
 
 class DigitTokenizer:
@@ -190,10 +204,9 @@ def curriculum_generator(
         verifier=VerifierPool(1),
         gpus=OwnGpus(),
         push=lambda: None,
+        revive=lambda: None,
     )
-    monkeypatch.setattr(
-        "pure_rlhf.workers.samples_generator.ray.get", lambda references: references
-    )
+    monkeypatch.setattr("pure_rlhf.workers.rollout_engines.ray", Ray)
     return generator, engine
 
 
@@ -276,7 +289,6 @@ def test_a_batch_that_is_taken_back_is_drawn_again(
     generator, engine = curriculum_generator(
         {n: [str(n), "9"] for n in range(1, 7)}, monkeypatch, method=method
     )
-    monkeypatch.setattr("openrlhf.trainer.ppo_utils.samples_generator.ray.wait", wait_for_the_last)
     loader = StatefulDataLoader(
         prompts(7)[1:], batch_size=1, shuffle=True, collate_fn=collate_prompts, drop_last=True
     )
@@ -307,14 +319,9 @@ class Parts:
         self.decided[draw] = group and [sample.prompts[0] for sample in group]
 
 
-def wait_for_the_last(references: list[Any], **_: Any) -> tuple[list[Any], list[Any]]:
-    return [references[-1]], references[:-1]
-
-
 def test_groups_are_handed_on_as_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
     script = {n: [str(n), "9"] for n in range(3)}
     generator, _ = curriculum_generator(script, monkeypatch, method="off")
-    monkeypatch.setattr("openrlhf.trainer.ppo_utils.samples_generator.ray.wait", wait_for_the_last)
     begun: list[Parts] = []
 
     def begin() -> Any:
@@ -334,7 +341,6 @@ def test_only_groups_that_are_kept_are_handed_on(
 ) -> None:
     script = {0: ["5", "5"], 1: ["1", "1"], 2: ["9", "9"], 3: ["3", "9"]}
     generator, _ = curriculum_generator(script, monkeypatch, method=method)
-    monkeypatch.setattr("pure_rlhf.workers.samples_generator.ray.wait", wait_for_the_last)
     parts: Any = Parts()
     generator.begin_rollout = lambda: parts
     generator.generate_samples()

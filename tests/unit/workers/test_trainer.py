@@ -33,6 +33,7 @@ from pure_rlhf.monitoring.run_directory import (  # noqa: E402
     RunDirectory,
     prune_prm_checkpoints,
 )
+from pure_rlhf.monitoring.run_status import RunStatus  # noqa: E402
 from pure_rlhf.prm.learning import PrmConfig  # noqa: E402
 from pure_rlhf.types import Completion  # noqa: E402
 from pure_rlhf.workers import trainer as trainer_module  # noqa: E402
@@ -40,6 +41,7 @@ from pure_rlhf.workers.experience_parts import eos_token_ids  # noqa: E402
 from pure_rlhf.workers.gpu_turns import OwnGpus  # noqa: E402
 from pure_rlhf.workers.greedy_evaluation import GreedyEvaluation  # noqa: E402
 from pure_rlhf.workers.prm_updates import PrmUpdates  # noqa: E402
+from pure_rlhf.workers.rollout_engines import RolloutEngines  # noqa: E402
 from pure_rlhf.workers.samples_generator import PureSamplesGenerator  # noqa: E402
 from pure_rlhf.workers.trainer import PureTrainer, planned_steps  # noqa: E402
 
@@ -98,7 +100,10 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PureTrainer:
     made.max_steps = 5
     made.run = RunDirectory(str(tmp_path))
     made.alarms = AlarmWatch(made.config.alarm, made.run)
-    made.state = {"phase": "training", "step": 0, "max_steps": 5, "metrics": {}, "alarms": []}
+    made.status = RunStatus(made.run, 5)
+    made.engines = RolloutEngines(
+        [], start=lambda *_: None, join=lambda _: None, most_replacements=0, tell=made.status.tell
+    )
     made.samples_generator = Engines(made._push)
     made.gpus = OwnGpus()
     made.verifier = Verifier()
@@ -274,12 +279,20 @@ def test_evaluations_are_kept_and_choose_the_checkpoint(
     trainer: PureTrainer, tmp_path: Path, held_out: int, selection: int
 ) -> None:
     trainer.greedy.held_out, trainer.greedy.selection = PROMPTS[:held_out], PROMPTS[:selection]
-    logs = trainer.evaluate(3)
+    logs = trainer._measure(3)
     kept = json.loads((tmp_path / "evaluation.json").read_text())["step 3"]
     assert kept.get("n") == (held_out or None)
     assert kept.get("selection", {}).get("n") == (selection or None)
     expected = {"eval/held_out/pass@1": 0.5} if held_out else {}
     assert logs == expected | ({"eval/selection/pass@1": 0.5} if selection else {})
+
+
+def test_a_policy_that_is_of_no_use_any_more_is_neither_sent_nor_saved(
+    trainer: PureTrainer, learning: LearningPrm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BasePPOTrainer, "ppo_train", lambda self, step: {"policy_loss": math.nan})
+    with pytest.raises(RuntimeError, match=r"loss is nan.*Last good checkpoint: none was saved"):
+        trainer.ppo_train(3)
 
 
 def test_the_run_ends_with_the_prompts_or_with_max_steps() -> None:

@@ -1,0 +1,174 @@
+"""Stage 0 on the driver: the rollout engines as one, what they were asked, and what is done where one has died.
+
+    asked      p0 -> rollout-0    p1 -> rollout-1    p2 -> rollout-0    p3 -> rollout-1
+    rollout-1 dies:  another one in its place, which joins the group of the weights and gets the policy's
+    asked again                   p1 -> rollout-1                       p3 -> rollout-1
+
+An engine has no state that cannot be made again: its weights are the policy's, and what it writes follows from the
+prompts and, where a run is repeatable, from a seed. So a run goes on without it as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import ray
+from ray.exceptions import RayError
+
+from pure_rlhf.types import Completion
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+
+
+class RolloutEngines:
+    """The engines of a run, by number.
+
+    Args:
+        handles: their actors; a replaced one is replaced in this list, which others may hold too.
+        start: starts another one in place of that number; its second argument is how often that was done.
+        join: opens the group of the weights anew, with these engines.
+        most_replacements: of the whole run; the engine that dies after them ends it.
+        tell: is told in words what was done.
+    """
+
+    def __init__(
+        self,
+        handles: list[ActorHandle],
+        *,
+        start: Callable[[int, int], ActorHandle],
+        join: Callable[[list[ActorHandle]], object],
+        most_replacements: int,
+        tell: Callable[[str], None],
+    ) -> None:
+        self.handles = handles
+        self.num_replaced = 0
+        self._start = start
+        self._join = join
+        self._most_replacements = most_replacements
+        self._tell = tell
+
+    def replace_dead(self) -> bool:
+        """Put other engines in the place of those that have died; returns whether there were any.
+
+        The new ones hold the weights that are on disk: the policy's have to be pushed.
+
+        Raises:
+            ray.exceptions.RayError: that of an engine that may not be replaced.
+        """
+        dead = {
+            number: error
+            for number, handle in enumerate(self.handles)
+            if (error := _why_dead(handle)) is not None
+        }
+        for number, error in dead.items():
+            if self.num_replaced == self._most_replacements:
+                raise error
+            self.num_replaced += 1
+            ray.kill(self.handles[number])  # where only the process that computes for it has died
+            self.handles[number] = self._start(number, self.num_replaced)
+            self._tell(
+                f"rollout-{number} died ({_first_line(error)}); another engine takes its place, and what it had been "
+                f"asked is asked again (replacement {self.num_replaced} of --vllm.max_replacements "
+                f"{self._most_replacements})"
+            )
+        if dead:
+            self._join(self.handles)
+        return bool(dead)
+
+
+def _why_dead(engine: ActorHandle) -> RayError | None:
+    """None: it works."""
+    try:
+        ray.get(engine.check_health.remote())
+    except RayError as error:  # of the actor, or of the process that computes for it
+        return error
+    return None
+
+
+def _first_line(error: RayError) -> str:
+    cause = getattr(error, "cause", None) or error
+    return f"{type(cause).__name__}: {str(cause).strip().splitlines()[0] if str(cause).strip() else ''}".rstrip(
+        ": "
+    )
+
+
+class Request(NamedTuple):
+    """A prompt and what is wanted of it, for the engine of that number."""
+
+    engine: int
+    arguments: tuple[Any, ...]
+    options: dict[str, Any]
+
+
+class Requests:
+    """Requests that were sent at the same time, and their answers.
+
+    Args:
+        engines: by number.
+        revive: puts others, with the policy's weights, into the place of the engines that have died.
+    """
+
+    def __init__(
+        self,
+        requests: Sequence[Request],
+        engines: list[ActorHandle],
+        revive: Callable[[], None],
+    ) -> None:
+        self.requests = requests
+        self._engines = engines
+        self._asked = list(engines)
+        self._revive = revive
+        self._waiting = self._send(range(len(requests)))
+
+    def _send(self, places: Iterable[int]) -> dict[ray.ObjectRef, int]:
+        sent = {}
+        for place in places:
+            engine, arguments, options = self.requests[place]
+            sent[self._asked[engine].generate_answers.remote(*arguments, **options)] = place
+        return sent
+
+    def as_they_come(self) -> Iterator[tuple[int, list[Completion]]]:
+        """What is ready first comes first, with its place among the requests.
+
+        Raises:
+            ray.exceptions.RayError: an engine died that may not be replaced, or cannot answer a request.
+        """
+        answered: set[int] = set()
+        while self._waiting:
+            (ready,), _ = ray.wait(list(self._waiting), num_returns=1)
+            place = self._waiting.pop(ready)
+            try:
+                answers = ray.get(ready)
+            except RayError:
+                engine = self.requests[place].engine
+                if self._is_the_same(engine):
+                    self._revive()
+                if self._is_the_same(engine):
+                    raise  # it lives: the request is at fault
+                self._ask_again(engine)
+                continue
+            if place not in answered:
+                answered.add(place)
+                yield place, answers
+
+    def _is_the_same(self, engine: int) -> bool:
+        return self._engines[engine] is self._asked[engine]
+
+    def _ask_again(self, engine: int) -> None:
+        """All that the engine was asked, also what it had answered: what is begun together is written together."""
+        self._asked[engine] = self._engines[engine]
+        self._waiting = {
+            reference: place
+            for reference, place in self._waiting.items()
+            if self.requests[place].engine != engine
+        }
+        self._waiting |= self._send(
+            place for place, request in enumerate(self.requests) if request.engine == engine
+        )
+
+    def in_order(self) -> list[list[Completion]]:
+        """All answers, in the order of the requests."""
+        found = dict(self.as_they_come())
+        return [found[place] for place in range(len(self.requests))]

@@ -1,0 +1,88 @@
+"""Runs to which something happens: each goes on, and ends as one to which nothing did."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.conftest import RandomWorld
+from tests.integration.runs import Run, assert_same_run, metrics, small_world_flags
+
+pytestmark = pytest.mark.integration
+
+
+def test_a_run_that_is_hit_again_and_again_ends_as_one_that_is_not(tmp_path: Path) -> None:
+    """By a dead worker, SIGTERM, kill -9 of the driver, a dead engine: with a curriculum, a PRM that learns, an adaptive
+    KL penalty, evaluations and a best checkpoint it is the same to the last digit."""
+    undisturbed, folder = tmp_path / "undisturbed", tmp_path / "run"
+    changes = {"max_steps": 8, "ckpt__save_steps": 2, "train__max_restarts": 1}
+    with Run(small_world_flags(undisturbed, tmp_path / "problems", **changes)) as run:
+        assert run.wait() == 0, run.text[-6000:]
+    flags = small_world_flags(folder, tmp_path / "problems", **changes)
+
+    with Run(flags) as run:
+        wait_for_step(run, folder, 3)
+        process(run, "ray::ReferenceWorker").kill()
+        run.wait_for(lambda: run.text.count("\ntraining ...") == 2, "the restart")
+        assert "Restart 1 of --train.max_restarts 1, from checkpoint global_step2" in run.text
+        wait_for_step(run, folder, 4)
+        run.process.send_signal(signal.SIGTERM)
+        assert run.wait() == 143, run.text[-6000:]
+        stopped = re.search(r"Stopped after step (\d+), as asked", run.text)
+    assert stopped and metrics(folder)[-1]["step"] == int(stopped[1])
+    assert (folder / f"checkpoints/_actor/global_step{stopped[1]}/metric.json").exists()
+
+    with Run([*flags, "--ckpt.load_enable"]) as run:
+        wait_for_step(run, folder, int(stopped[1]) + 1)
+        run.process.kill()
+        run.wait()
+
+    with Run([*flags, "--ckpt.load_enable"]) as run:
+        run.wait_for(lambda: "\ntraining ..." in run.text, "the training")
+        process(run, "VLLM::EngineCore").kill()
+        assert run.wait() == 0, run.text[-6000:]
+        assert "another engine takes its place" in run.text
+    assert metrics(folder)[-1]["rollout/engines_replaced"] == 1
+    assert_same_run(folder, undisturbed)
+
+
+@pytest.mark.slow  # its parts are unit tests
+def test_a_worker_that_hangs_ends_the_run_by_the_name_of_its_phase(
+    world: RandomWorld, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    with Run(world.flags(folder, max_steps=400, train__phase_timeout=100)) as run:
+        wait_for_step(run, folder, 2)
+        engine = process(run, "VLLM::EngineCore")
+        engine.suspend()
+        assert run.wait() == 1, run.text[-6000:]
+    assert re.search(r"generation of step \d+ took more than 100 s", run.text)
+    assert not engine.is_running()
+
+
+def wait_for_step(run: Run, folder: Path, step: int) -> None:
+    """Until a program that is being watched has made it: what is cut off from an earlier one does not count."""
+
+    def is_made() -> bool:
+        return (folder / "metrics.jsonl").exists() and len(metrics(folder)) >= step
+
+    run.wait_for(is_made, f"step {step}")
+
+
+def process(run: Run, title: str) -> psutil.Process:
+    """The process of a run whose title begins like this."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for one in run.family():
+            try:
+                if "".join(one.cmdline()).startswith(title):
+                    return one
+            except psutil.NoSuchProcess:
+                continue
+        time.sleep(0.2)
+    raise AssertionError(f"no process {title}")
