@@ -29,6 +29,7 @@ from typing import Literal
 
 import tyro
 
+from pure_rlhf import cpu_host
 from tests.benchmarks.step import make_inputs
 from tests.benchmarks.upstream_host import LENGTHS_VARIABLE, PHASES, TIMES_VARIABLE
 
@@ -117,6 +118,7 @@ def flags_of(program: Program, folder: Path, output: Path, steps: int) -> dict[s
         }
     return shared | {
         "reward.model_name_or_path": folder / "policy",
+        "ds.param_dtype": cpu_host.parameter_type("auto"),
         "algo.advantage.estimator": "rloo",
         "data.max_samples": steps * PROMPTS,
         "ckpt.output_dir": output / "model",

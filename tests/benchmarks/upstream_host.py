@@ -3,9 +3,9 @@
 * In both: the engine writes as many tokens for each answer as the benchmark says (`LENGTHS_VARIABLE`), and no end of
   text stops it.
 * In upstream's: the helpers of `pure_rlhf.cpu_host` and the lean imports of `pure_rlhf.workers`, which include
-  PyTorch's AdamW; its group of engines and policy over gloo in place of NCCL; received weights are allocated on the
-  CPU, and not loaded (vLLM's CPU engine packs its layers and cannot load them one by one): the transfer is timed, the
-  load is a present to upstream.
+  PyTorch's AdamW; float32 where a CPU would emulate bfloat16, as in ours; its group of engines and policy over gloo in
+  place of NCCL; received weights are allocated on the CPU, and not loaded (vLLM's CPU engine packs its layers and
+  cannot load them one by one): the transfer is timed, the load is a present to upstream.
 
 `python -m tests.benchmarks.upstream_host ours|upstream FLAGS` is one program; upstream writes the seconds of its phases
 to TIMES_VARIABLE.
@@ -13,6 +13,7 @@ to TIMES_VARIABLE.
 
 from __future__ import annotations
 
+import argparse
 import copy
 import itertools
 import json
@@ -102,11 +103,17 @@ def _fix_lengths(worker: str | None = None) -> None:
 
 
 def _patch_engine(engine: Any, worker: str | None) -> None:
+    from openrlhf.utils.utils import convert_to_torch_dtype
+
+    from pure_rlhf import cpu_host
+
     make = engine.__init__
 
     def with_worker(self: Any, vllm_config: Any, *args: Any, **options: Any) -> None:
         if worker is not None:
             vllm_config.parallel_config.worker_extension_cls = worker
+            # upstream asks for bfloat16, which a CPU may have to emulate
+            vllm_config.model_config.dtype = convert_to_torch_dtype(cpu_host.parameter_type("auto"))
         make(self, vllm_config, *args, **options)
 
     engine.__init__ = with_worker
@@ -159,11 +166,24 @@ def run_upstream(arguments: list[str]) -> int:
 
     ppo_trainer.PPOTrainer = ray.remote(_timed_trainer(ppo_trainer))
     sys.argv = ["train_ppo_ray", *arguments]
+    _offer_float32_as_a_choice()
     try:
         runpy.run_module("openrlhf.cli.train_ppo_ray", run_name="__main__")
     finally:
         ray.shutdown()
     return 0
+
+
+def _offer_float32_as_a_choice() -> None:
+    """Upstream's command line takes two types; its code, with the helpers of `cpu_host`, a third."""
+    original = argparse.ArgumentParser.add_argument
+
+    def add(parser: Any, *names: Any, **options: Any) -> Any:
+        if names == ("--ds.param_dtype",):
+            options["choices"] = [*options["choices"], "fp32"]
+        return original(parser, *names, **options)
+
+    argparse.ArgumentParser.add_argument = add
 
 
 def _timed_trainer(ppo_trainer: Any) -> type:

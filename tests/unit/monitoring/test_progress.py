@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import io
+import itertools
+from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from rich.console import Console
 
-from pure_rlhf.monitoring.progress import make_bar, new_lines
+from pure_rlhf.monitoring import progress
+from pure_rlhf.monitoring.progress import (
+    PhaseTimeoutError,
+    StoppedError,
+    StopRequest,
+    follow,
+    make_bar,
+    new_lines,
+)
 
 METRICS = {
     "reward/verifiable_accuracy": 0.684,
@@ -77,3 +89,74 @@ def test_there_is_no_bar_where_there_is_no_terminal() -> None:
     with make_bar(Console(file=output)) as bar:
         bar.add_task("training", total=500)
     assert output.getvalue() == ""
+
+
+class Trainer:
+    """A trainer's handle; `progress` tells one state after the other, and the result is there after the last."""
+
+    def __init__(self, states: Iterable[dict[str, Any]]) -> None:
+        self.states = list(states)
+        self.told = 0
+        self.was_asked_to_stop = False
+        self.progress = SimpleNamespace(remote=lambda: "progress")
+        self.stop_after_step = SimpleNamespace(remote=self._stop)
+
+    def _stop(self) -> None:
+        self.was_asked_to_stop = True
+
+    def wait(self, references: list[str], timeout: float) -> tuple[list[str], list[str]]:
+        is_ready = references == ["progress"] or self.told >= len(self.states) - 1
+        return (references, []) if is_ready else ([], references)
+
+    def get(self, reference: str) -> Any:
+        if reference == "result":
+            return "evaluations"
+        self.told += 1
+        return self.states[min(self.told, len(self.states)) - 1]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second goes by whenever it is looked at."""
+    seconds = itertools.count()
+    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(seconds)))
+
+
+def watch(trainer: Trainer, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Any:
+    monkeypatch.setattr(progress.ray, "wait", trainer.wait)
+    monkeypatch.setattr(progress.ray, "get", trainer.get)
+    handle: Any = trainer
+    result: Any = "result"
+    return follow(handle, result, **options)
+
+
+def test_a_phase_has_a_limit_and_a_run_has_none(
+    monkeypatch: pytest.MonkeyPatch, clock: None
+) -> None:
+    """As long as what goes on changes, it may go on for ever."""
+    lively = [state(step=n // 2, activity=("scoring", "the update")[n % 2]) for n in range(60)]
+    assert watch(Trainer(lively), monkeypatch, phase_timeout=5) == "evaluations"
+    hanging = [*lively, *[state(step=41, activity="the weight sync")] * 20]
+    with pytest.raises(PhaseTimeoutError, match=r"^the weight sync of step 42 took more than 5 s"):
+        watch(Trainer(hanging), monkeypatch, phase_timeout=5)
+
+
+def test_the_first_wish_to_stop_waits_for_the_step_and_the_second_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stop = StopRequest()
+    with pytest.raises(KeyboardInterrupt):
+        stop()  # nothing is trained yet
+    stopping = Trainer([state(), state(), state(phase="stopped", step=10)])
+    watch(Trainer([state(), state()]), monkeypatch, stop=stop)
+    stop()
+    with pytest.raises(KeyboardInterrupt):
+        stop()
+    with pytest.raises(StoppedError, match="10"):
+        watch(stopping, monkeypatch, stop=stop)
+    assert stopping.was_asked_to_stop
+
+
+def test_what_a_program_goes_on_with_is_no_step_of_its_own() -> None:
+    resumed = state(step=8, metrics={}, notices=["rollout-0 died"])
+    assert new_lines(state(step=0, metrics={}), resumed) == ["rollout-0 died"]
