@@ -7,6 +7,7 @@ What the calling process may do itself is to find the final answer in a text, in
 
 from __future__ import annotations
 
+import functools
 import math
 import multiprocessing
 import resource
@@ -20,7 +21,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 from pebble import ProcessFuture, ProcessPool
 
@@ -41,7 +42,6 @@ EXTRA_MEMORY_BYTES = 2 << 30
 START_SECONDS = 600.0
 """Limit of the start of the first worker."""
 _RULE_NAMES = tuple(RULES)
-P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -130,18 +130,14 @@ class VerifierPool:
             for text, gold in zip(texts, golds, strict=True)
             if gold is not None and has_answer(gold)
         )
-        pool = self._start() if pairs else None
-        asked = {
-            pair: self._submit(pool, self.grade, *pair, mode, strict=self.strict) for pair in pairs
-        }
-        errors = self._wait(list(asked.values()))
+        grade = functools.partial(self.grade, mode=mode, strict=self.strict)
+        asked = dict(zip(pairs, self._ask(grade, list(pairs)), strict=True))
         for text, gold in zip(texts, golds, strict=True):
             if gold is None or not has_answer(gold):
                 self._counts["without_answer"] += extract_answer(text, mode) is None
                 results.append(None)
                 continue
-            future = asked[text, gold]
-            result = _result(text, mode, future, errors[future])
+            result = _result(text, mode, *asked[text, gold])
             self._counts["without_answer"] += result.extracted is None
             results.append(result)
         self._counts["texts"] += len(texts)
@@ -164,13 +160,12 @@ class VerifierPool:
             for answers in problems
         ]
         disputed = [index for index, answers in enumerate(wrong) if len(answers) > 1]
-        pool = self._start() if disputed else None
-        futures = {index: self._submit(pool, vote_classes, wrong[index]) for index in disputed}
-        errors = self._wait(list(futures.values()))
+        compared = self._ask(vote_classes, [(wrong[index],) for index in disputed])
+        outcomes = dict(zip(disputed, compared, strict=True))
         classes: list[dict[str, int]] = []
         for index, answers in enumerate(wrong):
-            future = futures.get(index)
-            agreed = range(len(answers)) if future is None or errors[future] else future.result()
+            future, error = outcomes.get(index, (None, ""))
+            agreed = range(len(answers)) if future is None or error else future.result()
             classes.append(dict(zip(answers, agreed, strict=True)))
         return [
             [
@@ -227,6 +222,30 @@ class VerifierPool:
     ) -> None:
         self.close()
 
+    def _ask(
+        self, function: Callable[..., object], arguments: Sequence[tuple[Any, ...]]
+    ) -> list[tuple[ProcessFuture, str]]:
+        """Call the function with each of the arguments; what came of each, and what went wrong with it, "" for nothing.
+
+        A pool breaks, for good, when a process of it is killed from outside while none of them works: what was asked of
+        it then is asked once more, of another.
+        """
+        found: dict[int, tuple[ProcessFuture, str]] = {}
+        asked: Sequence[int] = range(len(arguments))
+        for _ in range(2):
+            if not asked:
+                break
+            pool = self._start()
+            futures = {place: self._submit(pool, function, *arguments[place]) for place in asked}
+            errors = self._wait(list(futures.values()))
+            found |= {place: (future, errors[future]) for place, future in futures.items()}
+            asked = [place for place, future in futures.items() if _broke_off(future)]
+            if asked:
+                self.close()
+        for _, error in found.values():
+            self._counts[error] += 1
+        return [found[place] for place in range(len(arguments))]
+
     def _start(self) -> ProcessPool:
         """The pool with its first process running; a stopped one where another thread closed it meanwhile."""
         pool = self._pool
@@ -248,23 +267,20 @@ class VerifierPool:
         return pool
 
     def _submit(
-        self,
-        pool: ProcessPool | None,
-        function: Callable[P, object],
-        *args: P.args,
-        **kwargs: P.kwargs,
+        self, pool: ProcessPool, function: Callable[..., object], *args: object
     ) -> ProcessFuture:
-        assert pool is not None
         try:
             future = pool.schedule(
                 _limited,
                 args=[function, self.timeout_seconds, *args],
-                kwargs=kwargs,
                 timeout=self.timeout_seconds,
             )
-        except RuntimeError:  # closed by another thread: what it was asked for counts as failed
+        except RuntimeError as error:
             future = ProcessFuture()
-            future.cancel()
+            if isinstance(error, BrokenProcessPool) or pool is self._pool:
+                future.set_exception(BrokenProcessPool("broken before it was asked"))
+            else:  # closed by another thread: what it was asked for counts as failed
+                future.cancel()
         self._futures.append(future)
         return future
 
@@ -286,8 +302,6 @@ class VerifierPool:
                 errors[future] = "failures" if error is not None else ""
         if "past_deadline" in errors.values():
             self.close()  # what is stuck, and what waits behind it; the next batch gets new processes
-        for error in errors.values():
-            self._counts[error] += 1
         self._futures = [future for future in self._futures if not future.done()]
         return errors
 
@@ -296,6 +310,15 @@ class VerifierPool:
             if result.rule is not None:
                 self._counts["accepted"] += 1
                 self._counts[f"by_{result.rule}"] += 1
+
+
+def _broke_off(future: ProcessFuture) -> bool:
+    """Whether it was lost with the pool, not by any doing of its own."""
+    return (
+        future.done()
+        and not future.cancelled()
+        and isinstance(future.exception(), BrokenProcessPool)
+    )
 
 
 def _result(text: str, mode: ExtractionMode, future: ProcessFuture, error: str) -> GradeResult:

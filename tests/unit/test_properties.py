@@ -7,6 +7,7 @@ bash tests/run.sh tests/unit/test_properties.py --hypothesis-profile long     10
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections import Counter
 from html.parser import HTMLParser
@@ -24,6 +25,7 @@ from pure_rlhf.config import PureConfig
 from pure_rlhf.data import load_prompts
 from pure_rlhf.prm.batching import cut_into_batches, plan_batches
 from pure_rlhf.prm.token_inputs import build_prm_inputs, prm_token_ids
+from pure_rlhf.report.comparison import write_comparison
 from pure_rlhf.report.run import write_report
 from tests.unit.algorithm.test_step_segmentation import EOS, OTHER_SEPARATOR, SEPARATOR, batch_of
 
@@ -211,9 +213,12 @@ HOSTILE_TEXTS = st.one_of(
 )  # fmt: skip
 
 
-def page_of(folder: Path, text: str) -> Tags:
-    """The report of a run in which every text that a model, a user or a file can choose is this one."""
-    run = folder / "run"
+def pages_of(folder: Path, text: str) -> list[Tags]:
+    """The report of a run in which every text that a model, a user or a file can choose is this one, its name too, and
+    the page that compares it with a copy."""
+    name = text.translate({ord("/"): None, 0: None}).strip(".")
+    # lone surrogates are no name of a file
+    run = folder / (name.encode("utf-8", "ignore").decode()[:60] or "run")
     (run / "rollouts").mkdir(parents=True)
     step = {
         "prompt": text, "text": text, "steps": [text], "step_rewards": [0.5], "advantages": [1.0],
@@ -229,21 +234,26 @@ def page_of(folder: Path, text: str) -> Tags:
     }  # fmt: skip
     for name, value in rows.items():
         (run / name).write_text(json.dumps(value) + "\n", encoding="utf-8")
-    tags = Tags()
-    tags.feed(write_report(run).read_text(encoding="utf-8"))
-    return tags
+    found = []
+    other = shutil.copytree(run, folder / "other of the two")
+    for page in (write_report(run), write_comparison([run, other], folder / "comparison.html")):
+        tags = Tags()
+        tags.feed(page.read_text(encoding="utf-8"))
+        found.append(tags)
+    return found
 
 
 @pytest.fixture(scope="module")
-def harmless(tmp_path_factory: pytest.TempPathFactory) -> Tags:
-    return page_of(tmp_path_factory.mktemp("harmless"), "a text")
+def harmless(tmp_path_factory: pytest.TempPathFactory) -> list[Tags]:
+    return pages_of(tmp_path_factory.mktemp("harmless"), "a text")
 
 
 @settings(some(0.05))
 @given(text=HOSTILE_TEXTS)
-def test_no_text_becomes_a_part_of_the_report(harmless: Tags, text: str) -> None:
+def test_no_text_becomes_a_part_of_a_page(harmless: list[Tags], text: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        tags = page_of(Path(folder), text)
-    assert tags.active == harmless.active
-    for tag in ("script", "style", "img", "svg", "iframe", "link", "object", "title"):
-        assert tags.found[tag] == harmless.found[tag], tag
+        pages = pages_of(Path(folder), text)
+    for tags, expected in zip(pages, harmless, strict=True):
+        assert tags.active == expected.active
+        for tag in ("script", "style", "img", "svg", "iframe", "link", "object", "title"):
+            assert tags.found[tag] == expected.found[tag], tag

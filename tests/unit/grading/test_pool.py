@@ -94,6 +94,21 @@ def test_hostile_answer_is_killed_and_counted_and_spares_the_others(pool: Verifi
     assert again == [right("x+x", "expression")], "a killed worker is replaced"
 
 
+def test_processes_that_are_killed_while_they_wait_cost_no_verdict(pool: VerifierPool) -> None:
+    """As the kernel does where memory is short. The library takes its pool for broken, for good, and lost every answer."""
+    texts, golds = [r"\boxed{x+y}"] * 4, ["y+x"] * 4
+    verdicts = pool.grade_batch(texts, golds)
+    assert verdicts == [right("x+y", "expression")] * 4
+    pool.drain_counters()
+    for _ in range(2):
+        workers = worker_processes()
+        assert workers
+        for worker in workers:
+            worker.kill()
+        assert pool.grade_batch(texts, golds) == verdicts
+    assert pool.drain_counters()["verifier/failures"] == 0
+
+
 def test_a_comparison_that_fails_is_counted(pool: VerifierPool) -> None:
     pool.drain_counters()
     assert pool.grade_batch([r"\boxed{crash}"], ["3"]) == [
