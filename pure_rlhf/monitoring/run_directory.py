@@ -123,9 +123,9 @@ class RunDirectory:
     def write_progress(self, state: RunState) -> None:
         """What of a state is kept while the run goes on; whoever reads it sees all of it or what was there before."""
         shown = {key: state[key] for key in ("phase", "activity", "step", "max_steps")}
-        unfinished = self.path / "progress.json.part"
-        unfinished.write_text(json.dumps(shown | {"written": time.time()}), encoding="utf-8")
-        unfinished.replace(self.path / "progress.json")
+        _write_whole(
+            self.path / "progress.json", json.dumps(shown | {"written": time.time()}) + "\n"
+        )
 
     def write_alarm(self, alarm: AlarmRecord) -> None:
         """Append one alarm."""
@@ -151,9 +151,9 @@ class RunDirectory:
             return []
         earlier = [alarm for alarm in self.read_alarms() if alarm["step"] <= step]
         if earlier or (self.path / "alarms.jsonl").exists():
-            (self.path / "alarms.jsonl").write_text(_as_lines(earlier), encoding="utf-8")
+            _write_whole(self.path / "alarms.jsonl", _as_lines(earlier))
         kept = [row for row in _read_lines(self.metrics_path, []) if row["step"] <= step]
-        self.metrics_path.write_text(_as_lines(kept), encoding="utf-8")
+        _write_whole(self.metrics_path, _as_lines(kept))
         if kept:
             self._start -= kept[-1]["wall_seconds"]
         for path in self.path.glob("rollouts/step_*.jsonl"):
@@ -308,8 +308,13 @@ def _as_lines(rows: Sequence[object]) -> str:
 
 
 def _write_json(path: Path, value: object) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value, indent=2, default=str) + "\n", encoding="utf-8")
+    _write_whole(path, json.dumps(value, indent=2, default=str) + "\n")
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Whoever is killed meanwhile, or reads it, has what was there before, or all of it."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
     partial.replace(path)
 
 

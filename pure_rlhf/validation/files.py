@@ -225,6 +225,18 @@ def _check_output(c: PureConfig, run: RunDirectory) -> Iterator[str]:
     parent = existing_parent(run.path)
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         yield f"--output_dir {c.output_dir}: {parent} cannot be written; choose another folder"
+    foreign = [path for path in _links(run.path) if path.lstat().st_uid != os.getuid()]
+    if foreign:  # of a user's own, checkpoints on another disk
+        yield (
+            f"--output_dir {c.output_dir}: {', '.join(str(path) for path in foreign)} is a link that another user made, "
+            f"and the run would write where it leads; remove it, or choose another folder"
+        )
+
+
+def _links(folder: Path) -> list[Path]:
+    if not folder.is_dir() or not os.access(folder, os.R_OK):
+        return []
+    return [path for path in sorted(folder.iterdir()) if path.is_symlink()]
 
 
 def _ranks_of_checkpoint(checkpoint: Path) -> int | None:

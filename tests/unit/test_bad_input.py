@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -274,6 +275,19 @@ def test_output_below_a_file_cannot_be_written(world: RandomWorld) -> None:
     assert any("--output_dir" in problem and "cannot be written" in problem for problem in found), (
         found
     )
+
+
+def test_a_link_that_somebody_else_left_is_not_followed(
+    world: RandomWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run would write, and on resume delete, where it leads; links of one's own are fine."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/rollouts").symlink_to(tmp_path / "elsewhere")
+    assert problems_of(world.flags(tmp_path / "run")) == []
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    (problem,) = problems_of(world.flags(tmp_path / "run"))
+    assert "run/rollouts is a link that another user made" in problem
 
 
 def test_disk_too_small(
