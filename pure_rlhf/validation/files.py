@@ -228,8 +228,8 @@ def _check_output(c: PureConfig, run: RunDirectory) -> Iterator[str]:
     foreign = [path for path in _links(run.path) if path.lstat().st_uid != os.getuid()]
     if foreign:  # of a user's own, checkpoints on another disk
         yield (
-            f"--output_dir {c.output_dir}: {', '.join(str(path) for path in foreign)} is a link that another user made, "
-            f"and the run would write where it leads; remove it, or choose another folder"
+            f"--output_dir {c.output_dir}: {', '.join(map(str, foreign))} is a link that another user made, and the "
+            f"run would write where it leads; remove it, or choose another folder"
         )
 
 

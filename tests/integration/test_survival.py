@@ -37,6 +37,10 @@ def test_a_run_that_is_hit_again_and_again_ends_as_one_that_is_not(tmp_path: Pat
         wait_for_step(run, folder, int(stopped[1]) + 1)
         run.process.kill()
         run.wait()
+    with (folder / "metrics.jsonl").open(
+        "a"
+    ) as file:  # as one that is killed while it writes leaves it
+        file.write('{"step": 99, "wall')
 
     with Run([*flags, "--ckpt.load_enable"]) as run:
         run.wait_for(lambda: "\ntraining ..." in run.text, "the training")

@@ -331,39 +331,3 @@ def test_a_prm_with_its_own_tokenizer_and_engine_under_a_curriculum(
 def bare(step: str) -> str:
     """The text of a step without EOS and the blank line that ended it."""
     return step.removesuffix("<|endoftext|>").removesuffix("\n\n").rstrip("\n")
-
-
-def test_a_dead_worker_ends_the_run_and_resume_continues(
-    world: RandomWorld, tmp_path: Path
-) -> None:
-    folder = tmp_path / "run"
-    flags = world.flags(folder, max_steps=400, **LARGE_STEP)
-    with Run(flags, dashboard=True) as run:
-        run.wait_for(
-            lambda: (folder / "checkpoints/_actor/global_step2/metric.json").exists(),
-            "second checkpoint",
-        )
-        pid = run.actor_names()["prm-0"]
-        next(process for process in run.family() if process.pid == pid).kill()
-        assert run.wait() == 1
-        assert "A worker failed" in run.text and "prm-0" in run.text
-    # DeepSpeed's own checkpoint: ZeRO's optimiser states beside the weights
-    shards = list(
-        (folder / "checkpoints/_actor").glob("global_step*/*zero_pp_rank_0*optim_states.pt")
-    )
-    assert shards, list((folder / "checkpoints/_actor").rglob("*"))
-    last = int((folder / "checkpoints/_actor/latest").read_text().removeprefix("global_step"))
-    torn = (folder / "metrics.jsonl").read_text() + '{"step": 99, "wall'
-    (folder / "metrics.jsonl").write_text(torn)
-    goal = last + 2
-    resume = [*flags, "--ckpt.load_enable"]
-    resume[resume.index("--max_steps") + 1] = str(goal)
-    with Run(resume) as run:
-        assert run.wait() == 0, run.text[-6000:]
-    rows = metrics(folder)
-    assert [row["step"] for row in rows] == list(range(1, goal + 1))
-    # The resumed policy is the trained one, not the start: it is far from the reference from its first step on,
-    # and the engine, which loaded the start from disk, was given the checkpoint before it sampled.
-    resumed = rows[last]
-    assert abs(resumed["policy/kl_reference"]) > 3 * resumed["sync/log_prob_gap"]
-    assert resumed["sync/log_prob_gap"] < 0.03
