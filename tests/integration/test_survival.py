@@ -14,18 +14,19 @@ from tests.conftest import RandomWorld
 from tests.integration.runs import Run, assert_same_run, metrics, small_world_flags
 
 pytestmark = pytest.mark.integration
+KEYS = dict.fromkeys(("HF_TOKEN", "OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY"), "planted-key")
 
 
 def test_a_run_that_is_hit_again_and_again_ends_as_one_that_is_not(tmp_path: Path) -> None:
     """SIGTERM, kill -9 of the driver, a dead engine: with a curriculum, a PRM that learns, an adaptive KL penalty,
     evaluations and a best checkpoint the run is the same to the last digit. (Workers: `tests.benchmarks.faults`.)"""
     undisturbed, folder = tmp_path / "undisturbed", tmp_path / "run"
-    changes = {"max_steps": 7, "ckpt__save_steps": 2}
+    changes: dict[str, object] = {"max_steps": 7, "ckpt__save_steps": 2}
     with Run(small_world_flags(undisturbed, tmp_path / "problems", **changes)) as run:
         assert run.wait() == 0, run.text[-6000:]
     flags = small_world_flags(folder, tmp_path / "problems", **changes)
 
-    with Run(flags) as run:
+    with Run(flags, **KEYS) as run:
         wait_for_step(run, folder, 2)
         run.process.send_signal(signal.SIGTERM)
         assert run.wait() == 143, run.text[-6000:]
@@ -33,10 +34,13 @@ def test_a_run_that_is_hit_again_and_again_ends_as_one_that_is_not(tmp_path: Pat
     assert stopped and metrics(folder)[-1]["step"] == int(stopped[1])
     assert (folder / f"checkpoints/_actor/global_step{stopped[1]}/metric.json").exists()
 
-    with Run([*flags, "--ckpt.load_enable"]) as run:
+    with Run([*flags, "--ckpt.load_enable"], **KEYS) as run:
         wait_for_step(run, folder, int(stopped[1]) + 1)
         run.process.kill()
         run.wait()
+        # it leaves Ray's logs behind, and no key in them
+        assert list(run.ray_folder.rglob("raylet.out"))
+        assert files_with(b"planted-key", run.ray_folder, folder) == []
     with (folder / "metrics.jsonl").open(
         "a"
     ) as file:  # as one that is killed while it writes leaves it
@@ -63,6 +67,12 @@ def test_a_worker_that_hangs_ends_the_run_by_the_name_of_its_phase(
         assert run.wait() == 1, run.text[-6000:]
     assert re.search(r"generation of step \d+ took more than 100 s", run.text)
     assert not engine.is_running()
+
+
+def files_with(secret: bytes, *folders: Path) -> list[Path]:
+    """Which of their files hold it."""
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    return [path for path in files if secret in path.read_bytes()]
 
 
 def wait_for_step(run: Run, folder: Path, step: int) -> None:
