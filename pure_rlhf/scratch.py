@@ -1,7 +1,8 @@
 """The temporary folder of a run: what Ray, vLLM, wandb and others leave in TMPDIR goes into one folder.
 
 It is removed when the run ends well. After a failure it stays for a week, since Ray's logs are in it. What a killed
-run left is removed by the next one.
+run left is removed by the next one. So is the KiB of shared memory that Intel's OpenMP, which PyTorch computes with on a
+CPU, leaves of every process that is killed, as Ray ends its own.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from pathlib import Path
 KEEP_FAILED_SECONDS = 7 * 24 * 3600
 LONGEST_PARENT = 30
 """Characters; Ray's sockets are some 70 deeper, and Linux takes 107."""
+SHARED_MEMORY = Path("/dev/shm")
+OPENMP_PREFIX = "__KMP_REGISTERED_LIB_"
 _FAILED = "failed"
 
 
@@ -33,6 +36,7 @@ def make_scratch() -> Path | None:
     if parent.stat().st_uid != os.getuid():  # somebody else made it
         return None
     _remove_old(parent)
+    remove_shared_memory()
     scratch = parent / str(os.getpid())
     scratch.mkdir(exist_ok=True)
     os.environ["TMPDIR"] = os.environ["RAY_TMPDIR"] = str(scratch)
@@ -42,12 +46,21 @@ def make_scratch() -> Path | None:
 
 def leave_scratch(scratch: Path | None, *, failed: bool) -> None:
     """Remove the folder, or keep it with its logs after a failure."""
+    remove_shared_memory()
     if scratch is None:
         return
     if failed:
         (scratch / _FAILED).touch()
     else:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def remove_shared_memory() -> None:
+    """Of this user's processes that are gone; each is called after its process and its user."""
+    for left in SHARED_MEMORY.glob(f"{OPENMP_PREFIX}*_{os.getuid()}"):
+        process = left.name.removeprefix(OPENMP_PREFIX).partition("_")[0]
+        if process.isdecimal() and not Path("/proc", process).exists():
+            left.unlink(missing_ok=True)
 
 
 def _remove_old(parent: Path) -> None:

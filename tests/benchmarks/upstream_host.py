@@ -124,7 +124,9 @@ def _patch_engine(engine: Any, worker: str | None) -> None:
         request.sampling_params = copy.copy(request.sampling_params)
         request.sampling_params.max_tokens = next(lengths)
         request.sampling_params.ignore_eos = True
-        request.sampling_params.stop_token_ids = []  # the engine has put the model's EOS there
+        # the engine has put the model's ends of text there, whatever ignore_eos says by now
+        request.sampling_params._eos_token_id = None
+        request.sampling_params.stop_token_ids = []
         return await original(self, request, *args, **options)
 
     engine._add_request = with_length

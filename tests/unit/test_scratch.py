@@ -65,3 +65,19 @@ def test_a_folder_of_the_users_own_is_left_alone(
     monkeypatch.setenv("RAY_TMPDIR", "/somewhere")
     assert make_scratch() is None and not parent.exists()
     leave_scratch(None, failed=False)
+
+
+def test_shared_memory_of_processes_that_are_gone_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scratch, "SHARED_MEMORY", tmp_path)
+    user, gone = os.getuid(), 2**22 + 1  # above the largest number of a process
+    kept = [
+        f"__KMP_REGISTERED_LIB_{os.getpid()}_{user}",
+        f"__KMP_REGISTERED_LIB_{gone}_{user + 1}",
+        "other",
+    ]
+    for name in (f"__KMP_REGISTERED_LIB_{gone}_{user}", *kept):
+        (tmp_path / name).touch()
+    scratch.remove_shared_memory()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
