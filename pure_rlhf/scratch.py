@@ -1,8 +1,8 @@
 """The temporary folder of a run: what Ray, vLLM, wandb and others leave in TMPDIR goes into one folder.
 
 It is removed when the run ends well. After a failure it stays for a week, since Ray's logs are in it. What a killed
-run left is removed by the next one. So is the KiB of shared memory that Intel's OpenMP, which PyTorch computes with on a
-CPU, leaves of every process that is killed, as Ray ends its own.
+run left is removed by the next one. So is the KiB of shared memory that Intel's OpenMP, with which PyTorch computes on
+a CPU, leaves of every process that is killed, as Ray ends its own.
 """
 
 from __future__ import annotations
