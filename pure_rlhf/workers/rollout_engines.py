@@ -10,6 +10,7 @@ prompts and, where a run is repeatable, from a seed. So a run goes on without it
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,44 +20,73 @@ from ray.exceptions import RayError
 from pure_rlhf.types import Completion
 
 if TYPE_CHECKING:
+    from openrlhf.trainer.ray.launcher import RayActorGroup
     from ray.actor import ActorHandle
+
+    from pure_rlhf.workers.gpu_turns import OwnGpus
 
 
 class RolloutEngines:
-    """The engines of a run, by number.
+    """The engines of a run, by number, with the policy whose weights they hold.
 
     Args:
         handles: their actors; a replaced one is replaced in this list, which others may hold too.
+        policy: its workers.
+        gpus: asked for the turn in which weights travel.
         start: starts another one in place of that number; its second argument is how often that was done.
-        join: opens the group of the weights anew, with these engines.
         most_replacements: of the whole run; the engine that dies after them ends it.
         tell: is told in words what was done.
+
+    `metrics` holds what to log of the last push.
     """
 
     def __init__(
         self,
         handles: list[ActorHandle],
         *,
+        policy: RayActorGroup,
+        gpus: OwnGpus,
         start: Callable[[int, int], ActorHandle],
-        join: Callable[[list[ActorHandle]], object],
         most_replacements: int,
         tell: Callable[[str], None],
     ) -> None:
         self.handles = handles
         self.num_replaced = 0
+        self.metrics: dict[str, float] = {}
+        self._policy = policy
+        self._gpus = gpus
         self._start = start
-        self._join = join
         self._most_replacements = most_replacements
         self._tell = tell
 
-    def replace_dead(self) -> bool:
-        """Put other engines in the place of those that have died; returns whether there were any.
-
-        The new ones hold the weights that are on disk: the policy's have to be pushed.
+    def push(self) -> None:
+        """Bring the policy's weights into the engines, and other engines into the place of those that have died.
 
         Raises:
-            ray.exceptions.RayError: that of an engine that may not be replaced.
+            ray.exceptions.RayError: that of an engine that may not be replaced, or of the policy.
         """
+        start = time.perf_counter()
+        # now: NCCL would wait for one that died in the meantime, and gloo's error does not name it
+        self._replace_dead()
+        self._gpus.take("sync")
+        try:
+            sent = self._send_weights()
+        except RayError:
+            if not self._replace_dead():
+                raise
+            sent = self._send_weights()
+        self.metrics = {**sent, "timing/broadcast": time.perf_counter() - start}
+
+    def revive(self) -> None:
+        """Put another engine, with the policy's weights, into the place of each that has died; see `push`."""
+        if self._replace_dead():
+            self._send_weights()
+
+    def _send_weights(self) -> dict[str, float]:
+        return ray.get(self._policy.async_run_method("broadcast_to_vllm"))[0]
+
+    def _replace_dead(self) -> bool:
+        """Returns whether there were any; the new ones hold the weights that are on disk."""
         dead = {
             number: error
             for number, handle in enumerate(self.handles)
@@ -74,7 +104,7 @@ class RolloutEngines:
                 f"{self._most_replacements})"
             )
         if dead:
-            self._join(self.handles)
+            ray.get(self._policy.async_run_method("join_engines", engines=self.handles))
         return bool(dead)
 
 

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import ray
 from openrlhf.trainer.ppo_trainer import BasePPOTrainer, PPOTrainer
 from openrlhf.utils.utils import get_tokenizer
-from ray.exceptions import RayError
 from transformers import set_seed
 
 from pure_rlhf import cpu_host
@@ -126,6 +125,20 @@ class PureTrainer(undecorated(PPOTrainer)):
                 # at ZeRO-3 DeepSpeed moves them itself
                 [] if config.ds.zero_stage == 3 else [group for group in frozen if group],
             )
+        self.max_steps = planned_steps(config, len(inputs.train_prompts.records))
+        self.run = RunDirectory(config.output_dir)
+        self.status = RunStatus(self.run, self.max_steps)
+        self.engines = RolloutEngines(
+            engines,
+            policy=actor_group,
+            gpus=self.gpus,
+            start=start_engine,
+            # shared: there is no room for another; asynchronous: the policy is busy with an update when one dies
+            most_replacements=0
+            if config.shares_gpus or config.train.async_steps
+            else config.vllm.max_replacements,
+            tell=self.status.tell,
+        )
         generator = PureSamplesGenerator(
             strategy,
             self.prompts_dataloader,
@@ -135,8 +148,8 @@ class PureTrainer(undecorated(PPOTrainer)):
             max_steps=config.max_steps,
             verifier=self.verifier,
             gpus=self.gpus,
-            push=self._push,
-            revive=self._revive,
+            push=self.engines.push,
+            revive=self.engines.revive,
             seed=config.train.seed
             if config.samples_repeatably(on_gpus=not cpu_host.is_cpu_host())
             else None,
@@ -156,7 +169,6 @@ class PureTrainer(undecorated(PPOTrainer)):
             engines,
             tokenizer,
         )
-        self.max_steps = planned_steps(config, len(inputs.train_prompts.records))
         self.prm_updates = PrmUpdates(
             learning_prm,
             config,
@@ -171,8 +183,6 @@ class PureTrainer(undecorated(PPOTrainer)):
         self.args.train.num_episodes = math.ceil(
             self.max_steps / (len(inputs.train_prompts.records) // config.rollout.batch_size)
         )
-        self.run = RunDirectory(config.output_dir)
-        self.status = RunStatus(self.run, self.max_steps)
         self.greedy = GreedyEvaluation(
             self.samples_generator,
             self.verifier,
@@ -192,20 +202,6 @@ class PureTrainer(undecorated(PPOTrainer)):
             if config.profile
             else None
         )
-        self.engines = RolloutEngines(
-            engines,
-            start=start_engine,
-            join=lambda handles: ray.get(
-                actor_group.async_run_method("join_engines", engines=handles)
-            ),
-            # shared: there is no room for another; asynchronous: the policy is busy with an update when one dies
-            most_replacements=0
-            if config.shares_gpus or config.train.async_steps
-            else config.vllm.max_replacements,
-            tell=self.status.tell,
-        )
-        self.sync_metrics: dict[str, float] = {}
-        self.step_start = time.perf_counter()
         self.is_stopping = False
 
     def _make_experience_maker(self, inputs: Inputs, tokenizer: Tokenizer) -> PureExperienceMaker:
@@ -321,28 +317,6 @@ class PureTrainer(undecorated(PPOTrainer)):
         self.status.begin("the weight sync")
         self.samples_generator.weights_changed()
 
-    def _push(self) -> None:
-        """Bring the policy's weights into the engines, and others into the place of those that have died."""
-        start = time.perf_counter()
-        # now: NCCL would wait for one that died in the meantime, and gloo's error does not name it
-        self.engines.replace_dead()
-        self.gpus.take("sync")
-        try:
-            sent = self._send_weights()
-        except RayError:
-            if not self.engines.replace_dead():
-                raise
-            sent = self._send_weights()
-        self.sync_metrics = {**sent, "timing/broadcast": time.perf_counter() - start}
-
-    def _revive(self) -> None:
-        """Another engine, with the policy's weights, into the place of each that has died."""
-        if self.engines.replace_dead():
-            self._send_weights()
-
-    def _send_weights(self) -> dict[str, float]:
-        return ray.get(self.actor_model_group.async_run_method("broadcast_to_vllm"))[0]
-
     def save_logs_and_checkpoints(
         self,
         global_step: int,
@@ -353,24 +327,7 @@ class PureTrainer(undecorated(PPOTrainer)):
         client_states = client_states or {}
         client_states["data_loader_state_dict"] = self.samples_generator.data_state()
         client_states["kl_coef"] = self.kl_ctl.value
-        status = {**(logs_dict or {}), **self.sync_metrics}
-        metrics = {
-            ours: float(status[theirs]) for theirs, ours in STATUS_KEYS.items() if theirs in status
-        }
-        metrics |= self.experience_maker.metrics | self.samples_generator.metrics
-        metrics |= self.prm_updates.metrics
-        metrics |= self.gpus.drain_metrics()
-        if self.config.uses_prm:
-            metrics["reward/process_reward_coef"] = self.experience_maker.process_reward_coef
-        metrics["rollout/engines_replaced"] = float(self.engines.num_replaced)
-        metrics["data/prompts_dropped"] = float(self.num_dropped)
-        metrics["timing/step"] = time.perf_counter() - self.step_start
-        turns = self.gpus.drain_turns()
-        if self.profiler is not None:
-            self.profiler.step_done(global_step, turns)
-        metrics |= timing_per_kilotoken(metrics)
-        self.step_start = time.perf_counter()
-        metrics["alarm/raised"] = float(self.watch({"step": global_step, **metrics}))
+        metrics = self._metrics_of_step(global_step, logs_dict or {})
         check_declared(metrics)
         self.run.write_metrics(global_step, metrics)
         for sink in self.sinks:
@@ -394,6 +351,28 @@ class PureTrainer(undecorated(PPOTrainer)):
         if self.is_stopping:
             self.samples_generator.stop()
         self.status.begin("generation")
+
+    def _metrics_of_step(self, global_step: int, logs: dict[str, float]) -> dict[str, float]:
+        """Of all who have a part in a step; with the alarms that they raise, and what follows from these."""
+        status = {**logs, **self.engines.metrics}
+        metrics = {
+            ours: float(status[theirs]) for theirs, ours in STATUS_KEYS.items() if theirs in status
+        }
+        metrics |= self.experience_maker.metrics | self.samples_generator.metrics
+        metrics |= self.prm_updates.metrics
+        metrics |= self.gpus.drain_metrics()
+        if self.config.uses_prm:
+            metrics["reward/process_reward_coef"] = self.experience_maker.process_reward_coef
+        metrics["rollout/engines_replaced"] = float(self.engines.num_replaced)
+        metrics["data/prompts_dropped"] = float(self.num_dropped)
+        metrics["timing/step"] = time.perf_counter() - self.step_start
+        turns = self.gpus.drain_turns()
+        if self.profiler is not None:
+            self.profiler.step_done(global_step, turns)
+        metrics |= timing_per_kilotoken(metrics)
+        self.step_start = time.perf_counter()
+        metrics["alarm/raised"] = float(self.watch({"step": global_step, **metrics}))
+        return metrics
 
     def save_best_checkpoint(
         self,

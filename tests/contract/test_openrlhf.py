@@ -246,6 +246,7 @@ def test_the_policy_update_is_upstreams() -> None:
         "init_model_from_pretrained",
         "broadcast_to_vllm",
         "fit",  # seeds, then calls upstream
+        "join_engines",
         "roll_back",
     }
     assert "self.actor_loss_fn = PolicyLoss(" in inspect.getsource(ActorPPOTrainer.__init__)

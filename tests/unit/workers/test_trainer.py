@@ -101,13 +101,18 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PureTrainer:
     made.run = RunDirectory(str(tmp_path))
     made.alarms = AlarmWatch(made.config.alarm, made.run)
     made.status = RunStatus(made.run, 5)
-    made.engines = RolloutEngines(
-        [], start=lambda *_: None, join=lambda _: None, most_replacements=0, tell=made.status.tell
-    )
-    made.samples_generator = Engines(made._push)
     made.gpus = OwnGpus()
     made.verifier = Verifier()
     made.actor_model_group, made.vllm_engines = Group(), []
+    made.engines = RolloutEngines(
+        [],
+        policy=made.actor_model_group,
+        gpus=made.gpus,
+        start=lambda *_: None,
+        most_replacements=0,
+        tell=made.status.tell,
+    )
+    made.samples_generator = Engines(made.engines.push)
     made.prm_updates = PrmUpdates(None, made.config, max_steps=5, gpus=made.gpus, in_turns=False)
     made.greedy = GreedyEvaluation(
         made.samples_generator,
