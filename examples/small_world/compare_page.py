@@ -193,6 +193,7 @@ def wall_clock_figure(by_setting: Histories, colors: dict[str, str]) -> go.Figur
         _add_band(
             figure, seconds, [run.smoothed("accuracy") for run in runs], name, color=colors[name]
         )
+    figure.update_xaxes(title_text="seconds")
     figure.update_yaxes(tickformat=".0%")
     return figure
 
