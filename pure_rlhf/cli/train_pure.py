@@ -138,9 +138,8 @@ def _train(config: PureConfig, inputs: Inputs) -> int:
             f"A worker failed; the last checkpoint in {config.ckpt.path} is intact.\n{error}",
             file=sys.stderr,
         )
-        return (
-            EXIT_STOPPED if stop.is_made else EXIT_WORKER_FAILED
-        )  # who asked it to stop wants no restart
+        # who asked it to stop wants no restart
+        return EXIT_STOPPED if stop.is_made else EXIT_WORKER_FAILED
     except PlacementError as error:
         print(error, file=sys.stderr)
         return EXIT_BAD_SETTINGS

@@ -87,10 +87,11 @@ class RolloutEngines:
 
     def _replace_dead(self) -> bool:
         """Returns whether there were any; the new ones hold the weights that are on disk."""
+        asked = [handle.check_health.remote() for handle in self.handles]
         dead = {
             number: error
-            for number, handle in enumerate(self.handles)
-            if (error := _why_dead(handle)) is not None
+            for number, health in enumerate(asked)
+            if (error := _why_dead(health)) is not None
         }
         for number, error in dead.items():
             if self.num_replaced == self._most_replacements:
@@ -108,10 +109,10 @@ class RolloutEngines:
         return bool(dead)
 
 
-def _why_dead(engine: ActorHandle) -> RayError | None:
-    """None: it works."""
+def _why_dead(health: ray.ObjectRef) -> RayError | None:
+    """From an engine's `check_health`; None: it works."""
     try:
-        ray.get(engine.check_health.remote())
+        ray.get(health)
     except RayError as error:  # of the actor, or of the process that computes for it
         return error
     return None
@@ -119,9 +120,8 @@ def _why_dead(engine: ActorHandle) -> RayError | None:
 
 def _first_line(error: RayError) -> str:
     cause = getattr(error, "cause", None) or error
-    return f"{type(cause).__name__}: {str(cause).strip().splitlines()[0] if str(cause).strip() else ''}".rstrip(
-        ": "
-    )
+    line = str(cause).strip().partition("\n")[0]
+    return f"{type(cause).__name__}: {line}".removesuffix(": ")
 
 
 class Request(NamedTuple):

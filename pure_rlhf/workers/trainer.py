@@ -255,7 +255,6 @@ class PureTrainer(undecorated(PPOTrainer)):
         self.step_start = time.perf_counter()
         self.status.begin("generation")
         self.fit()
-        self.status.begin("")
         if self.is_stopping and self.status.step < self.max_steps:
             self._close()
             self.status.enter(STOPPED)

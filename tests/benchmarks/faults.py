@@ -143,12 +143,8 @@ class Campaign:
 
     def _process(self, title: str) -> psutil.Process:
         for _ in self.watch(f"a process {title}"):
-            for process in self.run.family():
-                try:
-                    if "".join(process.cmdline()).startswith(title):
-                        return process
-                except psutil.NoSuchProcess:
-                    continue
+            if found := self.run.processes(title):
+                return found[0]
         raise AssertionError
 
 

@@ -108,6 +108,17 @@ class Run:
                 continue
         return found
 
+    def processes(self, title: str) -> list[psutil.Process]:
+        """Those of the family whose title begins like this."""
+        found = []
+        for process in self.family():
+            try:
+                if "".join(process.cmdline()).startswith(title):
+                    found.append(process)
+            except psutil.NoSuchProcess:
+                continue
+        return found
+
     def wait(self, timeout: float = 1200) -> int:
         code = self.process.wait(timeout)
         deadline = time.time() + 20  # Ray's helpers take a moment to follow

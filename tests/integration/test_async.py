@@ -7,7 +7,6 @@ import re
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.conftest import RandomWorld
@@ -70,9 +69,9 @@ def test_a_killed_engine_ends_the_run_and_a_restart_goes_on(
             lambda: (folder / "checkpoints/_actor/global_step1/metric.json").exists(),
             "a checkpoint",
         )
-        (policy,) = workers(run, "ray::PolicyWorker")
-        (engine,) = workers(run, "ray::PureRolloutActor")
-        (computing,) = workers(run, "VLLM::EngineCore")
+        (policy,) = run.processes("ray::PolicyWorker")
+        (engine,) = run.processes("ray::PureRolloutActor")
+        (computing,) = run.processes("VLLM::EngineCore")
         while policy.cmdline()[0] != "ray::PolicyWorker.fit":
             assert run.process.poll() is None, run.text[-6000:]
             time.sleep(0.02)
@@ -117,11 +116,6 @@ def test_a_roll_back_drops_what_the_undone_policy_wrote(world: RandomWorld, tmp_
     # at step 4 the policy is a large update away from the weights that wrote the batch; at step 5 it has the same ones
     assert rows[4]["sync/log_prob_gap"] < 0.03 < rows[3]["sync/log_prob_gap"]
     assert_each_prompt_once(folder)
-
-
-def workers(run: Run, title: str) -> list[psutil.Process]:
-    """The processes of a run whose title begins like this."""
-    return [process for process in run.family() if "".join(process.cmdline()).startswith(title)]
 
 
 def assert_each_prompt_once(folder: Path) -> None:

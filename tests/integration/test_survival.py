@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import time
 from pathlib import Path
 
 import psutil
@@ -85,14 +84,6 @@ def wait_for_step(run: Run, folder: Path, step: int) -> None:
 
 
 def process(run: Run, title: str) -> psutil.Process:
-    """The process of a run whose title begins like this."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        for one in run.family():
-            try:
-                if "".join(one.cmdline()).startswith(title):
-                    return one
-            except psutil.NoSuchProcess:
-                continue
-        time.sleep(0.2)
-    raise AssertionError(f"no process {title}")
+    """The process of a run whose title begins like this, as soon as there is one."""
+    run.wait_for(lambda: run.processes(title), f"a process {title}", 60)
+    return run.processes(title)[0]
