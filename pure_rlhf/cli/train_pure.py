@@ -186,8 +186,12 @@ def _prepare_environment() -> None:
     # Ray would start workers before it is asked for one, and none that has the environment of a run's (`cpu_host`).
     os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
     os.environ.setdefault("RAY_enable_worker_prestart", "0")
-    # Whoever can reach a port of Ray could run code in it: it asks everybody for a token. A cluster has its own.
     if not os.environ.get("RAY_ADDRESS"):
+        # Its control store declares a node dead that it does not hear for some seconds, and the run with it. With one
+        # node there is nobody to go on: what dies is noticed by its own processes, and a busy host is waited for.
+        os.environ.setdefault("RAY_health_check_timeout_ms", "60000")
+        os.environ.setdefault("RAY_health_check_failure_threshold", "40")
+        # Whoever can reach a port of Ray could run code in it: it asks everybody for a token. A cluster has its own.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         if not os.environ.get("RAY_AUTH_TOKEN_PATH"):
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

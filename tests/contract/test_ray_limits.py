@@ -44,6 +44,18 @@ def test_ray_ends_what_a_killed_worker_had_started(monkeypatch: pytest.MonkeyPat
     assert name.encode() in RAYLET.read_bytes()
 
 
+def test_a_node_that_answers_late_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control store declared the only node dead, on a busy machine; a cluster keeps what its owner has said."""
+    control_store = (RAYLET.parents[1] / "gcs/gcs_server").read_bytes()
+    names = {"RAY_health_check_timeout_ms", "RAY_health_check_failure_threshold"}
+    for address, expected in ((None, names), ("10.0.0.1:6379", set())):
+        monkeypatch.setattr(os, "environ", {"RAY_ADDRESS": address} if address else {})
+        train_pure._prepare_environment()
+        assert names & set(os.environ) == expected
+    for name in names:
+        assert name.encode() in control_store
+
+
 @pytest.mark.parametrize("dashboard", [True, False])
 def test_ray_is_told_its_agents_ports(monkeypatch: pytest.MonkeyPatch, dashboard: bool) -> None:
     """Else its node waits for each no longer than a constant; names and flag are those of the installed Ray."""

@@ -86,6 +86,14 @@ class Run:
             self.process.wait(60)
         if error[0] is not None:
             print(f"The run so far:\n{self.text[-6000:]}")  # pytest shows it with the failure
+            for log in sorted(self.ray_folder.rglob("logs/*")):
+                if (
+                    log.name.startswith(("raylet.", "gcs_server.", "dashboard_agent."))
+                    and log.stat().st_size
+                ):
+                    print(
+                        f"The end of Ray's {log.name}:\n{log.read_text(errors='replace')[-3000:]}"
+                    )
         leftover = self.family()
         for process in leftover:  # started by this test; do not leave them to the next one
             process.kill()

@@ -64,7 +64,7 @@ def test_a_worker_that_hangs_ends_the_run_by_the_name_of_its_phase(
         engine = process(run, "VLLM::EngineCore")
         engine.suspend()
         assert run.wait() == 1, run.text[-6000:]
-    assert re.search(r"generation of step \d+ took more than 100 s", run.text)
+        assert re.search(r"generation of step \d+ took more than 100 s", run.text)
     assert not engine.is_running()
 
 
