@@ -139,6 +139,15 @@ class SandboxPool:
         counts, self._counts = self._counts, Counter()
         return dict(counts)
 
+    def try_out(self) -> None:
+        """Start the interpreters now.
+
+        Raises:
+            SandboxError: the sandbox cannot be used on this host.
+            ValueError: a package cannot be imported.
+        """
+        _ = self.counts_threads
+
     @property
     def counts_threads(self) -> bool:
         """Whether threads of programs can be counted; not where the container's own supervisor listens to them."""

@@ -26,6 +26,11 @@ DEFAULT_INPUT_TEMPLATE = (
     "and put your final answer within \\boxed{}."
 )
 
+DEFAULT_PROGRAM_TEMPLATE = (
+    "{}\n\nWrite Python code to solve the problem. Present the code in "
+    "\n```python\nYour code\n```\nat the end."
+)
+"""As the problems of code were asked that PRIME trains on."""
 
 SHARED_GPU_MEMORY_UTILIZATION = 0.4
 """Default of --vllm.gpu_memory_utilization under --placement shared."""
@@ -239,6 +244,11 @@ class DataConfig:
     """Column of the known answer; null, "null" or an empty string mean that there is none."""
     input_template: str = DEFAULT_INPUT_TEMPLATE
     """The first {} is replaced by the problem."""
+    ability_key: str | None = None
+    """Column that says what a problem is: math, whose known answer is a final answer, or code, whose known answer are
+    tests (docs/programs.md). None: all are math."""
+    program_template: str = DEFAULT_PROGRAM_TEMPLATE
+    """As --data.input_template, of the problems of code."""
     apply_chat_template: bool = False
     max_len: Annotated[int, Bounds(low=2, remedy="it counts tokens")] = 3072
     """Longest prompt + answer, in tokens."""
@@ -306,6 +316,37 @@ class VerifierConfig:
         float, Bounds(above=0, high=MAX_TIMEOUT_SECONDS, remedy="use for example 30 seconds")
     ] = 30.0
     """Seconds that grading the answers of a step may take; those not graded then count as wrong (and are counted)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgramsConfig:
+    """How programs are run and graded (docs/programs.md); read where --data.ability_key names some."""
+
+    score: Literal["all", "share"] = "all"
+    """What a program earns that passes some tests and not all. all: nothing. share: the share that it passes, as PRIME;
+    a program that prints the commonest output then earns something too."""
+    max_tests: Annotated[int | None, Bounds(low=1, remedy="a program needs a test")] = 10
+    """Tests of a problem that are run: the first so many. None: all."""
+    wall_seconds: Annotated[
+        float, Bounds(above=0, high=MAX_TIMEOUT_SECONDS, remedy="use for example 10")
+    ] = 10.0
+    """Seconds that a test may take, on a busy host too."""
+    cpu_seconds: Annotated[int, Bounds(low=1, high=3600, remedy="use for example 5")] = 5
+    """Seconds of processor time that a test may take."""
+    memory_mb: Annotated[int, Bounds(low=16, high=2**20, remedy="use for example 1024")] = 1024
+    """Memory that a program may add to a bare interpreter's."""
+    batch_timeout: Annotated[
+        float, Bounds(above=0, high=MAX_TIMEOUT_SECONDS, remedy="use for example 300 seconds")
+    ] = 300.0
+    """Seconds that the programs of a step may take; what has not run then counts as not passed (and is counted)."""
+    workers: Annotated[
+        int | None, Bounds(low=1, high=256, remedy="one for each core is enough")
+    ] = None
+    """Programs that run at once. None: one for each core, at most 16."""
+    packages: tuple[str, ...] = ()
+    """What programs may import besides the standard library, such as numpy."""
+    mechanism: Literal["landlock", "bubblewrap"] = "landlock"
+    """What keeps a program from files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -380,6 +421,7 @@ class PureConfig(AdvantageSettings):
     alarm: AlarmSettings = field(default_factory=AlarmSettings)
     curriculum: CurriculumSettings = field(default_factory=CurriculumSettings)
     verifier: VerifierConfig = field(default_factory=VerifierConfig)
+    programs: ProgramsConfig = field(default_factory=ProgramsConfig)
 
     @property
     def uses_implicit_prm(self) -> bool:

@@ -1,8 +1,8 @@
 """Prompts: from a JSON/JSONL/Parquet file or a Hugging Face data set to records, with errors a person can mend.
 
-A record keeps the bare problem, the rendered prompt, its token ids and the label (None where
-there is none: null, "null" or an empty string, as in PURE's published file, where 7,644 of 8,523
-problems have none).
+A record keeps the bare problem, the rendered prompt, its token ids and the label: the final answer, or the tests of
+a problem of code (None where there is none: null, "null" or an empty string, as in PURE's published file, where 7,644
+of 8,523 problems have none).
 """
 
 from __future__ import annotations
@@ -10,15 +10,18 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from code_sandbox.problems import Problem, ProblemError, read_problem
 from pure_rlhf.grading.final_answer import has_answer, label_fault
 from pure_rlhf.types import Tokenizer
 
 Row = dict[str, Any]  # what a data set may hold is checked where it is used
+MATH, CODE = "math", "code"
+"""The abilities of --data.ability_key, as PRIME's data calls them."""
 LOCAL_SUFFIXES = (".json", ".jsonl", ".parquet", ".json.gz", ".jsonl.gz")
 
 
@@ -30,7 +33,7 @@ class PromptRecord:
     question: str
     prompt: str  # the rendered text
     token_ids: list[int]
-    label: str | None  # the final answer by the data set; None: not known
+    label: str | Problem | None  # the final answer by the data set, or tests; None: not known
 
 
 @dataclass(frozen=True)
@@ -78,27 +81,41 @@ def load_prompts(
     render: Callable[[str], str],
     tokenizer: Tokenizer | None,
     max_tokens: int,
+    ability_key: str | None = None,
+    render_program: Callable[[str], str] | None = None,
+    allow_asserts: bool = False,
 ) -> PromptSet:
     """Read, render and tokenise all problems; prompts longer than `max_tokens` are dropped and counted.
 
     With `tokenizer=None` (it could not be loaded) the rows are checked all the same, and have no token ids.
 
+    Args:
+        ability_key: column that says which rows are problems of code, whose label are tests; None: none is.
+        render_program: as `render`, of these; None: as the others.
+        allow_asserts: whether their tests may be asserts, which a program can read: where no reward is made of them.
+
     Raises:
         ValueError: as `load_rows`; or a column is missing or empty; or no prompt fits the limit.
     """
     rows = load_rows(source, split)
+    labels: list[str | Problem | None] = []
     for number, row in enumerate(rows, start=1):
-        _check_row(row, f"{source}, row {number}", input_key, label_key)
-    prompts = [render(row[input_key]) for row in rows]
+        where = f"{source}, row {number}"
+        _check_row(row, where, input_key, label_key)
+        if _ability(row, where, ability_key) == CODE:
+            labels.append(_tests(row[label_key], where, label_key, allow_asserts))
+        else:
+            labels.append(_final_answer(row[label_key], where, label_key))
+    renders = {MATH: render, CODE: render_program or render}
+    prompts = [renders[_ability(row, "", ability_key)](row[input_key]) for row in rows]
     encoded = (
         tokenizer(prompts, add_special_tokens=False)["input_ids"]
         if tokenizer
         else [[] for _ in prompts]
     )
     records: list[PromptRecord] = []
-    for row, prompt, token_ids in zip(rows, prompts, encoded, strict=True):
+    for row, label, prompt, token_ids in zip(rows, labels, prompts, encoded, strict=True):
         if len(token_ids) <= max_tokens:
-            label = str(row[label_key]) if has_answer(row[label_key]) else None
             records.append(PromptRecord(len(records), row[input_key], prompt, token_ids, label))
     if not records:
         shortest = min(map(len, encoded))
@@ -118,9 +135,6 @@ def _check_row(row: Any, where: str, input_key: str, label_key: str) -> None:
             f"{where} has no column {' and '.join(map(repr, missing))}; its columns are "
             f"{', '.join(map(repr, row))}: name the right ones with --data.input_key and --data.label_key"
         )
-    fault = label_fault(row[label_key])
-    if fault:
-        raise ValueError(f"{where}: column {label_key!r} {fault}")
     for key in (input_key, label_key):
         if isinstance(row[key], str) and not _is_unicode(row[key]):
             raise ValueError(
@@ -130,6 +144,47 @@ def _check_row(row: Any, where: str, input_key: str, label_key: str) -> None:
         raise ValueError(
             f"{where}: column {input_key!r} must be a non-empty text, got {row[input_key]!r}"
         )
+
+
+def _ability(row: Row, where: str, ability_key: str | None) -> str:
+    if ability_key is None:
+        return MATH
+    if ability_key not in row:
+        raise ValueError(
+            f"{where} has no column {ability_key!r}; its columns are {', '.join(map(repr, row))}: name the right one "
+            f"with --data.ability_key, or drop that for problems of mathematics alone"
+        )
+    if row[ability_key] not in (MATH, CODE):
+        raise ValueError(
+            f"{where}: column {ability_key!r} must be {MATH!r} or {CODE!r}, got {row[ability_key]!r}"
+        )
+    return row[ability_key]
+
+
+def _final_answer(label: Any, where: str, label_key: str) -> str | None:
+    fault = label_fault(label)
+    if fault:
+        raise ValueError(f"{where}: column {label_key!r} {fault}")
+    return str(label) if has_answer(label) else None
+
+
+def _tests(label: Any, where: str, label_key: str, allow_asserts: bool) -> Problem | None:
+    """None where there are none, and where several outputs are right: nothing here can grade those."""
+    if not isinstance(label, Mapping) and not has_answer(label):
+        return None
+    where = f"{where}, column {label_key!r}"
+    try:
+        problem = read_problem(label, where)
+    except ProblemError as error:
+        raise ValueError(str(error)) from error
+    if problem.special_checker:
+        return None
+    if problem.kind == "asserts" and not allow_asserts:
+        raise ValueError(
+            f"{where}: tests made of asserts can be read by the program that they test, so no reward is made of them; "
+            f"use them for --eval.dataset, and train on tests by standard input or by call"
+        )
+    return problem
 
 
 def _is_unicode(text: str) -> bool:

@@ -6,8 +6,9 @@
 #   reward_mode=VR bash examples/scripts/train_prime.sh                       its control: outcomes alone, the same prompts
 #   process_reward=learned bash examples/scripts/train_prime.sh               Online PURE: PURE's PRM learns instead
 #   bash examples/scripts/train_prime.sh --max_steps 100                      any flag of `pure-rlhf-train --help`, these win
+#   abilities=math bash examples/scripts/train_prime.sh                       GPUs: without the problems of code
 #
-# GPUs: the published recipe on the mathematics of Eurus-2-RL-Data, from Eurus-2-7B-SFT; as published 8 x A800. Two models
+# GPUs: the published recipe on Eurus-2-RL-Data, mathematics and code, from Eurus-2-7B-SFT; as published 8 x A800. Two models
 #   learn, so both Adam states lie in host memory (183 GB). Nobody has run this on GPUs yet.
 # No GPU: the small world with the answers to all of its problems.
 # Set-up, hosts, MODEL, DATA, PRM, OUTPUT_DIR and RUN_DIR: as for train_pure.sh, which does the rest.
@@ -35,8 +36,10 @@ if [ "$host" = gpu ]; then
     export MODEL=${MODEL:-PRIME-RL/Eurus-2-7B-SFT}
     if [ -z "${DATA:-}" ]; then
         DATA=$OUTPUT_DIR/prime_prompts.jsonl
-        "$python" -m pure_rlhf.cli.prime_prompts --model "$MODEL" --output "$DATA"
-        flags+=(--data.input_template "{}") # they are whole prompts
+        read -ra abilities <<<"${abilities:-math code}"
+        "$python" -m pure_rlhf.cli.prime_prompts --model "$MODEL" --output "$DATA" --abilities "${abilities[@]}"
+        # they are whole prompts; a program earns the share of its first ten tests that it passes
+        flags+=(--data.input_template "{}" --data.program_template "{}" --data.ability_key ability --programs.score share)
     fi
     flags+=(
         # recipe

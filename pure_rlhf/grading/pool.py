@@ -21,7 +21,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pebble import ProcessFuture, ProcessPool
 
@@ -37,11 +37,16 @@ from pure_rlhf.grading.final_answer import (
     vote_classes,
 )
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 EXTRA_MEMORY_BYTES = 2 << 30
 """Address space that grading may add to a fresh worker: an absurd answer ends in a MemoryError, not in a dead host."""
 START_SECONDS = 600.0
 """Limit of the start of the first worker."""
-_RULE_NAMES = tuple(RULES)
+TESTS = "tests"
+"""The rule that accepts a program: it passes all of them (`verifier.py`)."""
+_RULE_NAMES = (*RULES, TESTS)
 T = TypeVar("T")
 
 
@@ -51,13 +56,15 @@ class GradeResult:
 
     Args:
         extracted: the final answer; None: the text holds none.
-        rule: the rule that accepted it (`equality.RULES`), None where it is not correct.
+        rule: the rule that accepted it (`equality.RULES`, or `TESTS`), None where it is not correct.
+        share: in [0, 1), what a program that is not correct earns by the tests that it passes.
         timed_out: the comparison was killed at its own limit, or at that of the batch.
         failed: the comparison raised an error or its process died.
     """
 
     extracted: str | None
     rule: str | None = None
+    share: float = 0.0
     timed_out: bool = False
     failed: bool = False
 
@@ -67,15 +74,20 @@ class GradeResult:
 
 
 def verdict_code(result: GradeResult | None) -> float:
-    """A verdict as a number that travels in a tensor: NaN unanswered, 0 wrong, else 1 + the number of the rule."""
+    """A verdict as a number that travels in a tensor: NaN unanswered, [0, 1) wrong, else 1 + the number of the rule."""
     if result is None:
         return math.nan
-    return 0.0 if result.rule is None else 1.0 + _RULE_NAMES.index(result.rule)
+    return result.share if result.rule is None else 1.0 + _RULE_NAMES.index(result.rule)
+
+
+def rewards_of_codes(codes: Tensor) -> Tensor:
+    """The verifiable rewards of `verdict_code`s: in [0, 1], NaN unanswered."""
+    return codes.clamp(max=1.0)
 
 
 def rule_of_code(code: float) -> str | None:
     """The rule of a `verdict_code`, None where there is none."""
-    return _RULE_NAMES[int(code) - 1] if code > 0 else None
+    return _RULE_NAMES[int(code) - 1] if code >= 1 else None
 
 
 class VerifierPool:
@@ -134,7 +146,7 @@ class VerifierPool:
         asked = dict(zip(pairs, self._ask(grade, list(pairs)), strict=True))
         for text, gold in zip(texts, golds, strict=True):
             if gold is None or not has_answer(gold):
-                self._counts["without_answer"] += extract_answer(text, mode) is None
+                self._counts["without_answer"] += not self.answers(text, mode)
                 results.append(None)
                 continue
             result = _result(text, mode, *asked[text, gold])
@@ -143,6 +155,10 @@ class VerifierPool:
         self._counts["texts"] += len(texts)
         self._count([result for result in results if result is not None])
         return results
+
+    def answers(self, text: str, mode: ExtractionMode) -> bool:
+        """Whether a text that nothing is known to grade by holds an answer."""
+        return extract_answer(text, mode) is not None
 
     def votes(
         self, problems: Sequence[Sequence[tuple[str | None, bool]]]

@@ -65,7 +65,7 @@ class RolloutRecord(TypedDict):
     steps: list[str]
     step_rewards: list[float] | None  # None in mode VR
     advantages: list[float]  # mean over the tokens of each step
-    verifiable_reward: int | None  # None without a label
+    verifiable_reward: float | None  # in [0, 1]; None without a label
     accepted_by: str | None  # the verifier's rule; None where it did not accept
     truncated: bool
     truth: NotRequired[

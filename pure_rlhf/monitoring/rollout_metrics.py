@@ -55,7 +55,7 @@ def rollout_metrics(
 
     Args:
         step_rewards_BS: None where no PRM is used; then `process_return_B` is not read.
-        verifiable_reward_B: 0 or 1; NaN where the prompt has no known answer.
+        verifiable_reward_B: 1 for a correct answer, else in [0, 1); NaN where the prompt has no known answer.
         response_length_B: tokens. truncated_B: bool.
         group_size: answers per prompt; the answers to one prompt are contiguous.
         answer_ids_BA: the tokens that `action_mask_BA` marks, for the repetition metrics.
@@ -70,7 +70,7 @@ def rollout_metrics(
     if step_rewards_BS is None:
         process_return_B = None
     lengths_B, cut_B = response_length_B.float(), truncated_B.float()
-    correct_B, wrong_B = verifiable_reward_B == 1, verifiable_reward_B == 0
+    correct_B, wrong_B = verifiable_reward_B == 1, verifiable_reward_B < 1
     found: dict[str, float | None] = {
         "rollout/num_answers": float(num_answers),
         "rollout/response_length": _mean(lengths_B),
@@ -95,6 +95,22 @@ def rollout_metrics(
     return {
         key: value for key, value in found.items() if value is not None and math.isfinite(value)
     }
+
+
+def ability_metrics(verifiable_reward_B: Tensor, is_program_B: Tensor) -> dict[str, float]:
+    """Verified accuracy of programs and of final answers, each where there are some; nothing without any program.
+
+    Args:
+        is_program_B: bool; whether a response is graded by tests.
+    """
+    if not is_program_B.any():
+        return {}
+    correct_B, answered_B = (verifiable_reward_B == 1).float(), ~verifiable_reward_B.isnan()
+    found = {
+        "reward/accuracy_code": _mean(correct_B, answered_B & is_program_B),
+        "reward/accuracy_math": _mean(correct_B, answered_B & ~is_program_B),
+    }
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def timing_per_kilotoken(metrics: Mapping[str, float]) -> dict[str, float]:
@@ -157,7 +173,7 @@ def _repetition_metrics(
         "rollout/repetition": _mean(score_B),
         "rollout/high_repetition_frac": _mean(is_high_B),
         "rollout/high_repetition_frac_correct": _mean(is_high_B, verifiable_reward_B == 1),
-        "rollout/high_repetition_frac_wrong": _mean(is_high_B, verifiable_reward_B == 0),
+        "rollout/high_repetition_frac_wrong": _mean(is_high_B, verifiable_reward_B < 1),
     }
 
 

@@ -7,10 +7,14 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
+from code_sandbox.problems import Problem
 from pure_rlhf.grading.pool import rule_of_code
 from pure_rlhf.monitoring.records import RolloutRecord
 from pure_rlhf.prm.step_labels import LabelledSteps
 from pure_rlhf.types import Advantages, StepSpans
+
+SHOWN_CHARACTERS = 400
+"""Of the label of a problem of code."""
 
 
 def rollout_records(
@@ -18,7 +22,7 @@ def rollout_records(
     *,
     group_size: int,
     prompts: Sequence[str],
-    labels: Sequence[str | None],
+    labels: Sequence[str | Problem | None],
     texts: Sequence[str],
     sequences_BT: Tensor,
     action_mask_BA: Tensor,
@@ -35,7 +39,7 @@ def rollout_records(
 
     Args:
         step_rewards_BS: None in mode VR.
-        verifiable_reward_B: 0 or 1; NaN without a label. `verdict_code_B` says by which rule (`grading.pool`).
+        verifiable_reward_B: in [0, 1]; NaN without a label. `verdict_code_B` says by which rule (`grading.pool`).
         decode: token ids of a step -> its text.
     """
     records: list[RolloutRecord] = []
@@ -47,13 +51,13 @@ def rollout_records(
         record: RolloutRecord = {
             "group": i // group_size,
             "prompt": prompts[i],
-            "label": labels[i],
+            "label": _shown(labels[i]),
             "text": texts[i],
             # action index a is the prediction of token a + 1
             "steps": [decode(sequences_BT[i, a + 1 : b + 2]) for a, b in bounds],
             "step_rewards": rewards,
             "advantages": [float(advantages.advantages_BA[i, a : b + 1].mean()) for a, b in bounds],
-            "verifiable_reward": None if math.isnan(verdict) else int(verdict),
+            "verifiable_reward": None if math.isnan(verdict) else round(verdict, 4),
             "accepted_by": rule_of_code(float(verdict_code_B[i])),
             "truncated": bool(truncated_B[i]),
         }
@@ -65,3 +69,14 @@ def rollout_records(
             ]
         records.append(record)
     return records
+
+
+def _shown(label: str | Problem | None) -> str | None:
+    """A final answer; of tests the first, cut."""
+    if not isinstance(label, Problem):
+        return label
+    if label.kind == "asserts":
+        return f"asserts: {label.checks}"[:SHOWN_CHARACTERS]
+    first = label.tests[0]
+    called = f"{label.function}(*{first.input})" if label.function else f"input {first.input!r}"
+    return f"{len(label.tests)} tests, the first: {called} -> {first.expected!r}"[:SHOWN_CHARACTERS]

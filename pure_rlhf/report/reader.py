@@ -66,9 +66,9 @@ const signed = value => typeof value === 'number' ? (value < 0 ? '−' : '+') + 
 
 function answerCard(answer) {
   const card = element('article', 'answer'), top = element('div', 'top');
-  const known = answer.verifiable_reward === 0 || answer.verifiable_reward === 1;
-  const verdict = !known ? ['unknown', 'no known answer'] :
-    answer.verifiable_reward === 1 ? ['correct', 'correct'] : ['wrong', 'wrong'];
+  const reward = answer.verifiable_reward, known = typeof reward === 'number';
+  const share = known && reward > 0 ? ` (${Math.round(100 * reward)} % of the tests)` : '';
+  const verdict = !known ? ['unknown', 'no known answer'] : reward === 1 ? ['correct', 'correct'] : ['wrong', 'wrong' + share];
   top.append(element('span', 'badge ' + verdict[0], verdict[1]));
   if (answer.accepted_by) top.append(element('span', '', 'accepted by rule: ' + answer.accepted_by));
   if (answer.truncated) top.append(element('span', 'badge unknown', 'cut by the limit'));
@@ -104,7 +104,7 @@ function answerCard(answer) {
 const FILTERS = {
   all: () => true,
   correct: answer => answer.verifiable_reward === 1,
-  wrong: answer => answer.verifiable_reward === 0,
+  wrong: answer => typeof answer.verifiable_reward === 'number' && answer.verifiable_reward < 1,
   unknown: answer => answer.verifiable_reward === null || answer.verifiable_reward === undefined,
   truncated: answer => answer.truncated === true,
   // a step that is wrong and has a reward above 0, or is right and has none

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from code_sandbox.problems import Problem
+from code_sandbox.runner import SandboxError
 from pure_rlhf.adapters import LOWEST_USUAL_RATE, find_resume_problems, find_target_problems
 from pure_rlhf.algorithm.credit_assignment import assign_credit
 from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
@@ -15,6 +18,7 @@ from pure_rlhf.config import PureConfig
 from pure_rlhf.data import PromptRecord, PromptSet, load_prompts, prompt_renderer
 from pure_rlhf.fit.check import find_fit_problems
 from pure_rlhf.fit.host import existing_parent
+from pure_rlhf.grading.verifier import make_sandbox
 from pure_rlhf.model_folder import load_model_config, load_tokenizer
 from pure_rlhf.monitoring.run_directory import RunDirectory
 from pure_rlhf.prm.conventions import PrmConvention, PureConvention, has_rotary_positions
@@ -121,7 +125,10 @@ def _labeller_failed(c: PureConfig, error: Exception) -> str:
 
 def _read_prompts(c: PureConfig, tokenizer: Tokenizer | None, inputs: Inputs) -> Iterator[str]:
     chat = c.data.apply_chat_template and tokenizer is not None
-    render = prompt_renderer(c.data.input_template, chat, tokenizer)
+    render, render_program = (
+        prompt_renderer(template, chat, tokenizer)
+        for template in (c.data.input_template, c.data.program_template)
+    )
     for flag, source, split, name in (
         ("--data.prompt_dataset", c.data.prompt_dataset, c.data.prompt_split, "train_prompts"),
         ("--eval.dataset", c.eval.dataset, c.eval.split, "eval_prompts"),
@@ -143,6 +150,9 @@ def _read_prompts(c: PureConfig, tokenizer: Tokenizer | None, inputs: Inputs) ->
                 render=render,
                 tokenizer=tokenizer,
                 max_tokens=c.data.prompt_max_len,
+                ability_key=c.data.ability_key,
+                render_program=render_program,
+                allow_asserts=name != "train_prompts",
             )
         except ValueError as error:
             yield f"{flag}: {error}"
@@ -169,6 +179,7 @@ def _check_records(c: PureConfig, inputs: Inputs) -> Iterator[str]:
             f"--data.label_key, or use off"
         )
     yield from check_labels(c, train)
+    yield from _check_sandbox(c, [*train, *held_out, *inputs.selection_prompts.records])
     yield from _check_step_labeller(c, train)
     labelled = sum(record.label is not None for record in train)
     if train and not c.curriculum.keep_unlabelled and labelled < c.rollout.batch_size:
@@ -198,6 +209,19 @@ def _check_records(c: PureConfig, inputs: Inputs) -> Iterator[str]:
                 f"--eval.selection_dataset shares {shared} problems with {what}: a checkpoint that is chosen on them "
                 f"scores too well on them"
             )
+
+
+def _check_sandbox(c: PureConfig, records: list[PromptRecord]) -> Iterator[str]:
+    """An interpreter is started and tried where there are programs to run; its mistakes end before anything starts."""
+    count = sum(isinstance(record.label, Problem) for record in records)
+    if not count:
+        return
+    one = dataclasses.replace(c.programs, workers=1)
+    try:
+        with make_sandbox(one) as sandbox:
+            sandbox.try_out()
+    except (SandboxError, ValueError) as error:
+        yield f"--data.ability_key {c.data.ability_key}: {count} problems of code cannot be graded here: {error}"
 
 
 def _check_output(c: PureConfig, run: RunDirectory) -> Iterator[str]:

@@ -51,8 +51,12 @@ def check_values(config: PureConfig) -> Iterator[str]:
             f"--algo.advantage.is_correction_threshold {low} {high}: the lower one must come first and be smaller; use "
             "for example 0.5 5.0"
         )
-    if "{}" not in c.data.input_template:
-        yield f"--data.input_template {c.data.input_template!r}: must contain {{}}, where the problem goes"
+    for flag, template in (
+        ("--data.input_template", c.data.input_template),
+        ("--data.program_template", c.data.program_template),
+    ):
+        if "{}" not in template:
+            yield f"{flag} {template!r}: must contain {{}}, where the problem goes"
     if c.train.dynamic_batch_enable and not c.ds.packing_samples:
         yield "--train.dynamic_batch_enable: needs packing; add --ds.packing_samples"
     if c.ds.param_dtype == "fp32" and not cpu_host.is_cpu_host():

@@ -7,7 +7,6 @@ the advantages are shipped per token and the update stays upstream's code.
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,14 +19,16 @@ from openrlhf.trainer.ppo_utils.experience import Experience
 from openrlhf.trainer.ppo_utils.experience_maker import RemoteExperienceMaker
 from torch import Tensor
 
+from code_sandbox.problems import Problem
 from pure_rlhf import cpu_host
 from pure_rlhf.algorithm.advantages import compute_advantages
 from pure_rlhf.algorithm.implicit_reward import rewards_of_steps
 from pure_rlhf.algorithm.settings import AdvantageSettings
 from pure_rlhf.algorithm.step_segmentation import join_steps
-from pure_rlhf.grading.pool import VerifierPool, verdict_code
+from pure_rlhf.grading.pool import rewards_of_codes, verdict_code
+from pure_rlhf.grading.verifier import Verifier
 from pure_rlhf.monitoring.records import RolloutRecord
-from pure_rlhf.monitoring.rollout_metrics import rollout_metrics
+from pure_rlhf.monitoring.rollout_metrics import ability_metrics, rollout_metrics
 from pure_rlhf.monitoring.rollout_records import rollout_records
 from pure_rlhf.monitoring.step_truth import step_truth_metrics
 from pure_rlhf.prm.step_labels import LabelledSteps
@@ -73,7 +74,7 @@ class PureExperienceMaker(RemoteExperienceMaker):
         settings: AdvantageSettings,
         group_size: int,
         max_response_tokens: int,
-        verifier: VerifierPool,
+        verifier: Verifier,
         split: Callable[[Tensor, Tensor], StepSpans],
         make_rewards: Callable[[RemoteExperienceMaker], ProcessRewards],
         gpus: OwnGpus,
@@ -190,8 +191,7 @@ class PureExperienceMaker(RemoteExperienceMaker):
             spans, rewards_BS = self.process_rewards.finish(batch, steps, reference)
         with self._timed("timing/verify"):
             verdict_code_B = torch.cat([part.verdict_codes.result() for part in parts])
-        verifiable_reward_B = (verdict_code_B > 0).float()
-        verifiable_reward_B[verdict_code_B.isnan()] = math.nan
+        verifiable_reward_B = rewards_of_codes(verdict_code_B)
         truth = self.label_steps(batch, steps) if self.label_steps is not None else None
         with self._timed("timing/score_prm"):
             self.metrics |= self.process_rewards.learn(verifiable_reward_B, truth)
@@ -274,6 +274,8 @@ class PureExperienceMaker(RemoteExperienceMaker):
             answer_ids_BA=batch.sequences[:, 1:],
             texts=texts,
         )
+        is_program_B = torch.tensor([isinstance(label, Problem) for label in batch.labels])
+        self.metrics |= ability_metrics(verifiable_reward_B, is_program_B)
         self.metrics |= step_truth_metrics(truth, step_rewards_BS) if truth is not None else {}
         self.metrics |= self.verifier.drain_counters()
         self.rollout_records = rollout_records(
@@ -339,3 +341,5 @@ def _ship(
         experience.info["reward"] = reward_B[rows]  # upstream prints and averages it
         experience.info["return"] = advantages.token_rewards_BA[rows].sum(-1)
         experience.kl = None
+        # nobody reads them there, and tests may be large
+        experience.labels = [None] * len(rows)  # pyright: ignore[reportAttributeAccessIssue]

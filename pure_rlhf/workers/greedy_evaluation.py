@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pure_rlhf.data import PromptRecord
-from pure_rlhf.grading.pool import VerifierPool
+from pure_rlhf.grading.verifier import Verifier
 from pure_rlhf.monitoring.records import EvaluationRecord
 from pure_rlhf.monitoring.run_directory import RunDirectory
 from pure_rlhf.types import Tokenizer
@@ -25,7 +25,7 @@ class GreedyEvaluation:
     def __init__(
         self,
         generator: PureSamplesGenerator | GenerationAhead,
-        verifier: VerifierPool,
+        verifier: Verifier,
         tokenizer: Tokenizer,
         run: RunDirectory,
         *,
@@ -66,7 +66,9 @@ class GreedyEvaluation:
         texts = self.tokenizer.batch_decode(
             [response.token_ids for response in responses], skip_special_tokens=True
         )
-        verdicts = self.verifier.grade_batch(texts, [prompt.label for prompt in prompts])
+        verdicts = self.verifier.grade_batch(
+            texts, [prompt.label for prompt in prompts], allow_asserts=True
+        )
         grades = [verdict for verdict in verdicts if verdict is not None]
         assert len(grades) == len(prompts), "validation lets only problems with a label be held out"
         self.verifier.drain_counters()  # these responses are not the next training step's

@@ -20,7 +20,8 @@ from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator, _coll
 
 from pure_rlhf.algorithm.curriculum import curriculum_metrics, select_groups
 from pure_rlhf.data import PromptRecord
-from pure_rlhf.grading.pool import VerifierPool, verdict_code
+from pure_rlhf.grading.pool import rewards_of_codes, verdict_code
+from pure_rlhf.grading.verifier import Verifier
 from pure_rlhf.types import Completion, Tokenizer
 from pure_rlhf.workers.gpu_turns import OwnGpus
 from pure_rlhf.workers.rollout_actor import Together
@@ -42,8 +43,8 @@ def answer_texts(batch: Experience, tokenizer: Tokenizer) -> list[str]:
 
 
 def _accuracy(codes_N: torch.Tensor) -> float:
-    """Share of correct answers from their verdict codes; NaN where no answer is known."""
-    return (codes_N > 0).float().masked_fill(codes_N.isnan(), math.nan).mean().item()
+    """Mean verifiable reward of answers from their verdict codes; NaN where no answer is known."""
+    return rewards_of_codes(codes_N).mean().item()
 
 
 def _was_cut_off(group: list[Experience]) -> bool:
@@ -73,7 +74,7 @@ class PureSamplesGenerator(SamplesGenerator):
         self,
         *args: Any,
         max_steps: int,
-        verifier: VerifierPool,
+        verifier: Verifier,
         gpus: OwnGpus,
         push: Callable[[], None],
         revive: Callable[[], None],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoConfig, AutoTokenizer
 
+from code_sandbox.runner import SandboxError, SandboxPool
 from pure_rlhf.adapters import LoraSettings, find_target_problems
 from pure_rlhf.cli.train_pure import parse, run
 from pure_rlhf.config import ConfigError, PureConfig
@@ -435,3 +437,58 @@ def test_tokenizer_fixture_has_several_blank_line_tokens(world: RandomWorld) -> 
     from pure_rlhf.algorithm.step_segmentation import find_separator_token_ids
 
     assert len(find_separator_token_ids(AutoTokenizer.from_pretrained(world.policy))) >= 3
+
+
+def code_problem(answer: object) -> str:
+    return json.dumps({"question": "Double it.", "answer": answer, "ability": "code"}) + "\n"
+
+
+def with_programs(world: RandomWorld, folder: Path, answer: object, **changes: object) -> list[str]:
+    """Flags of a run on the world's problems, all mathematics, and one of code."""
+    rows = [json.loads(line) | {"ability": "math"} for line in world.train.read_text().splitlines()]
+    path = folder / "mixed.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + code_problem(answer))
+    # the world's held-out problems have no column of abilities
+    held_out = folder / "held_out.jsonl"
+    held_out.write_text(
+        code_problem({"kind": "asserts", "checks": "assert double(2) == 4"})
+        + code_problem({"inputs": ["1"], "outputs": ["2"]})
+    )
+    settings = {
+        "data__prompt_dataset": path,
+        "data__ability_key": "ability",
+        "eval__dataset": held_out,
+    }
+    return world.flags(folder / "run", **settings | changes)
+
+
+def test_programs_in_training_and_asserts_in_evaluation(world: RandomWorld, tmp_path: Path) -> None:
+    assert problems_of(with_programs(world, tmp_path, {"inputs": ["1"], "outputs": ["2"]})) == []
+
+
+def test_tests_that_a_program_can_read_earn_no_reward(world: RandomWorld, tmp_path: Path) -> None:
+    flags = with_programs(world, tmp_path, {"kind": "asserts", "checks": "assert double(2) == 4"})
+    (problem,) = problems_of(flags)
+    assert problem.startswith("--data.prompt_dataset:") and "no reward is made of them" in problem
+
+
+def test_a_host_that_cannot_lock_programs_in(
+    world: RandomWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: SandboxPool) -> None:
+        raise SandboxError("there is no Landlock in this kernel")
+
+    monkeypatch.setattr(SandboxPool, "try_out", refuse)
+    assert problems_of(world.flags(tmp_path / "run")) == [], "nothing to run, nothing to ask"
+    (problem,) = problems_of(with_programs(world, tmp_path, {"inputs": ["1"], "outputs": ["2"]}))
+    assert problem == (
+        "--data.ability_key ability: 3 problems of code cannot be graded here: there is no Landlock in this kernel"
+    )
+
+
+def test_a_package_that_programs_cannot_import(world: RandomWorld, tmp_path: Path) -> None:
+    flags = with_programs(
+        world, tmp_path, {"inputs": ["1"], "outputs": ["2"]}, programs__packages="no_such_package"
+    )
+    (problem,) = problems_of(flags)
+    assert "--data.ability_key" in problem and "no_such_package" in problem

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from code_sandbox.problems import Problem, read_problem
 from pure_rlhf.config import DEFAULT_INPUT_TEMPLATE
 from pure_rlhf.data import PromptSet, load_prompts, load_rows, render_prompt
 
@@ -179,3 +180,90 @@ def test_half_a_surrogate_pair_is_no_text(tmp_path: Path, column: str) -> None:
 def test_missing_file() -> None:
     with pytest.raises(ValueError, match="no such file"):
         load_rows("./nowhere.jsonl", "train")
+
+
+TESTS = {"inputs": ["1", "2"], "outputs": ["2", "4"]}
+
+
+def load_both(path: Path, *rows: dict, allow_asserts: bool = False) -> PromptSet:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return load_prompts(
+        str(path),
+        split="train",
+        input_key="question",
+        label_key="answer",
+        render=lambda question: f"<{question}>",
+        tokenizer=None,
+        max_tokens=100,
+        ability_key="ability",
+        render_program=lambda question: f"[{question}]",
+        allow_asserts=allow_asserts,
+    )
+
+
+@pytest.mark.parametrize("label", [TESTS, json.dumps(TESTS)])
+def test_problems_of_code_beside_mathematics(tmp_path: Path, label: object) -> None:
+    prompts = load_both(
+        tmp_path / "a.jsonl",
+        {"question": "q", "answer": "1", "ability": "math"},
+        {"question": "r", "answer": label, "ability": "code"},
+        {"question": "s", "answer": None, "ability": "code"},
+        {"question": "t", "answer": {**TESTS, "checker": "any order"}, "ability": "code"},
+    )
+    assert [record.prompt for record in prompts.records] == ["<q>", "[r]", "[s]", "[t]"]
+    assert [record.label for record in prompts.records] == [
+        "1",
+        read_problem(TESTS),
+        None,
+        None,  # several outputs are right: unanswered, not wrong
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"answer": "1"}, "has no column 'ability'"),
+        ({"answer": "1", "ability": "Code"}, "must be 'math' or 'code', got 'Code'"),
+        ({"answer": "1", "ability": None}, "must be 'math' or 'code'"),
+        ({"answer": "4", "ability": "code"}, "column 'answer': must be a JSON object with tests"),
+        ({"answer": "{", "ability": "code"}, "is not JSON"),
+        ({"answer": {"inputs": ["1"]}, "ability": "code"}, "'outputs' must be a list"),
+        ({"answer": {"inputs": [], "outputs": []}, "ability": "code"}, "there is no test"),
+        ({"answer": {"inputs": ["1"], "outputs": [""]}, "ability": "code"}, "output is empty"),
+        ({"answer": {"kind": "asserts", "checks": "assert f()"}, "ability": "code"}, "no reward"),
+        ({"answer": TESTS, "ability": "math"}, "is a dict; a label is one text or number"),
+    ],
+)
+def test_what_is_wrong_with_a_problem_of_code(tmp_path: Path, row: dict, said: str) -> None:
+    with pytest.raises(ValueError, match=rf"a\.jsonl, row 1.*{said}"):
+        load_both(tmp_path / "a.jsonl", {"question": "q"} | row)
+
+
+def test_asserts_where_no_reward_is_made_of_them(tmp_path: Path) -> None:
+    row = {
+        "question": "q",
+        "answer": {"kind": "asserts", "checks": "assert f()"},
+        "ability": "code",
+    }
+    (record,) = load_both(tmp_path / "a.jsonl", row, allow_asserts=True).records
+    assert isinstance(record.label, Problem) and record.label.kind == "asserts"
+
+
+def test_lists_of_parquet_are_tests_too(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    path = tmp_path / "a.parquet"
+    rows = [{"question": "q", "answer": TESTS, "ability": "code"}]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    (record,) = load_prompts(
+        str(path),
+        split="train",
+        input_key="question",
+        label_key="answer",
+        render=str,
+        tokenizer=None,
+        max_tokens=100,
+        ability_key="ability",
+    ).records
+    assert record.label == read_problem(TESTS)

@@ -12,6 +12,7 @@ import torch
 from pure_rlhf.monitoring.metric_table import METRICS, check_declared
 from pure_rlhf.monitoring.rollout_metrics import (
     GROUP_ACCURACY_BINS,
+    ability_metrics,
     count_reflections,
     repetition_score,
     rollout_metrics,
@@ -285,3 +286,23 @@ def test_repetition_agrees_with_counting() -> None:
         grams = [tuple(row[at : at + 4]) for at in range(length - 3)]
         expected.append(1 - len(set(grams)) / len(grams) if grams else 0.0)
     assert repetition_score(ids, mask, 4).tolist() == pytest.approx(expected)
+
+
+def test_accuracy_by_ability_where_there_are_programs() -> None:
+    reward_B = torch.tensor([1.0, 0.0, math.nan, 1.0, 0.5, math.nan])
+    is_program_B = torch.tensor([False, False, False, True, True, True])
+    found = ability_metrics(reward_B, is_program_B)
+    assert found == {"reward/accuracy_math": 0.5, "reward/accuracy_code": 0.5}
+    check_declared(found)
+    assert ability_metrics(reward_B, torch.zeros(6, dtype=torch.bool)) == {}
+    assert ability_metrics(reward_B[3:], is_program_B[3:]) == {"reward/accuracy_code": 0.5}
+
+
+def test_a_program_that_passes_some_tests_is_wrong() -> None:
+    """It earns a share; correct is what passes all."""
+    rewards_B, lengths_B = torch.tensor([1.0, 0.5, 0.0, math.nan]), torch.tensor([10, 20, 40, 80])
+    changes = {"verifiable_reward_B": rewards_B, "response_length_B": lengths_B}
+    found = rollout_metrics(**batch(**changes))
+    assert found["rollout/response_length_correct"] == 10
+    assert found["rollout/response_length_wrong"] == 30
+    assert found["reward/verifiable_accuracy"] == pytest.approx(1 / 3)

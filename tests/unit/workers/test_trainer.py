@@ -66,7 +66,10 @@ class Verifier:
     def __init__(self) -> None:
         self.num_drained = 0
 
-    def grade_batch(self, texts: list[str], labels: list[str]) -> list[GradeResult]:
+    def grade_batch(
+        self, texts: list[str], labels: list[str], *, allow_asserts: bool
+    ) -> list[GradeResult]:
+        assert allow_asserts, "no reward is made of these"
         rule = {"1": "written", "2": "number"}
         return [
             GradeResult(extracted=None if label == "0" else label, rule=rule.get(label))
