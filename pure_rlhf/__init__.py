@@ -14,7 +14,8 @@ Reading order is the path of the data:
     2 prm, workers.prm_reader, workers.prm_worker         steps -> step rewards in [-1, 1]
       algorithm.implicit_reward                           or tokens -> log-ratios of two language models (PRIME)
       workers.process_rewards   either of the two, on the driver
-      grading                   final answer -> {0, 1} and the rule that accepted it, in processes of its own
+      grading                   final answer -> {0, 1} and the rule that accepted it, in processes of its own;
+                                program -> {0, 1} or the share of tests that it passes (code_sandbox)
     3 algorithm.credit_assignment                         step rewards -> min-form credit (the paper's contribution)
     4 algorithm.baselines, algorithm.advantages           group baseline, KL, returns, separator mask, normalisation
       workers.experience_maker  runs 1 to 4 on the driver (workers.rollout_parts: 1 and 2 while 0 goes on)
@@ -28,6 +29,8 @@ Reading order is the path of the data:
       workers.trainer           the loop (OpenRLHF's); workers.greedy_evaluation measures before, meanwhile and after
     7 monitoring                metrics, alarms, the run directory, where metrics go (workers.step_profiler: a trace)
       report                    the pages made of a run directory
+
+Before all of it may come `sft`, a warm-up by examples (prompt_styles: what a model is told before the problem).
 
 Imports go one way, from what is listed in `tests/contract/test_layers.py` last to what is listed first.
 """

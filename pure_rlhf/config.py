@@ -16,6 +16,7 @@ from pure_rlhf.algorithm.curriculum import CurriculumSettings
 from pure_rlhf.algorithm.settings import AdvantageSettings, convention_settings
 from pure_rlhf.bounds import Bounds
 from pure_rlhf.grading import MAX_TIMEOUT_SECONDS
+from pure_rlhf.grading.program_settings import ProgramSettings
 from pure_rlhf.monitoring.alarm_watch import AlarmSettings
 from pure_rlhf.placement import PlacementName, Split
 from pure_rlhf.prm.learning import PrmConfig
@@ -249,6 +250,8 @@ class DataConfig:
     tests (docs/programs.md). None: all are math."""
     program_template: str = DEFAULT_PROGRAM_TEMPLATE
     """As --data.input_template, of the problems of code."""
+    system_prompt: str = "none"
+    """none, actions (the seven actions of PRIME, docs/sft.md), or a file with a text of your own."""
     apply_chat_template: bool = False
     max_len: Annotated[int, Bounds(low=2, remedy="it counts tokens")] = 3072
     """Longest prompt + answer, in tokens."""
@@ -316,37 +319,6 @@ class VerifierConfig:
         float, Bounds(above=0, high=MAX_TIMEOUT_SECONDS, remedy="use for example 30 seconds")
     ] = 30.0
     """Seconds that grading the answers of a step may take; those not graded then count as wrong (and are counted)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProgramsConfig:
-    """How programs are run and graded (docs/programs.md); read where --data.ability_key names some."""
-
-    score: Literal["all", "share"] = "all"
-    """What a program earns that passes some tests and not all. all: nothing. share: the share that it passes, as PRIME;
-    a program that prints the commonest output then earns something too."""
-    max_tests: Annotated[int | None, Bounds(low=1, remedy="a program needs a test")] = 10
-    """Tests of a problem that are run: the first so many. None: all."""
-    wall_seconds: Annotated[
-        float, Bounds(above=0, high=MAX_TIMEOUT_SECONDS, remedy="use for example 10")
-    ] = 10.0
-    """Seconds that a test may take, on a busy host too."""
-    cpu_seconds: Annotated[int, Bounds(low=1, high=3600, remedy="use for example 5")] = 5
-    """Seconds of processor time that a test may take."""
-    memory_mb: Annotated[int, Bounds(low=16, high=2**20, remedy="use for example 1024")] = 1024
-    """Memory that a program may add to a bare interpreter's."""
-    batch_timeout: Annotated[
-        float, Bounds(above=0, high=MAX_TIMEOUT_SECONDS, remedy="use for example 300 seconds")
-    ] = 300.0
-    """Seconds that the programs of a step may take; what has not run then counts as not passed (and is counted)."""
-    workers: Annotated[
-        int | None, Bounds(low=1, high=256, remedy="one for each core is enough")
-    ] = None
-    """Programs that run at once. None: one for each core, at most 16."""
-    packages: tuple[str, ...] = ()
-    """What programs may import besides the standard library, such as numpy."""
-    mechanism: Literal["landlock", "bubblewrap"] = "landlock"
-    """What keeps a program from files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -421,7 +393,7 @@ class PureConfig(AdvantageSettings):
     alarm: AlarmSettings = field(default_factory=AlarmSettings)
     curriculum: CurriculumSettings = field(default_factory=CurriculumSettings)
     verifier: VerifierConfig = field(default_factory=VerifierConfig)
-    programs: ProgramsConfig = field(default_factory=ProgramsConfig)
+    programs: ProgramSettings = field(default_factory=ProgramSettings)
 
     @property
     def uses_implicit_prm(self) -> bool:

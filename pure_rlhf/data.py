@@ -196,16 +196,26 @@ def _is_unicode(text: str) -> bool:
 
 
 def prompt_renderer(
-    template: str, apply_chat_template: bool, tokenizer: Tokenizer | None
+    template: str,
+    apply_chat_template: bool,
+    tokenizer: Tokenizer | None,
+    *,
+    system_prompt: str | None = None,
 ) -> Callable[[str], str]:
-    """Problem -> prompt text, through the template and, where asked for, the tokenizer's chat template."""
+    """Problem -> prompt text, through the template and, where asked for, the tokenizer's chat template.
+
+    The system prompt is a message of its own there, and else stands before the problem.
+    """
 
     def render(question: str) -> str:
         text = render_prompt(template, question)
         if tokenizer is None or not apply_chat_template:
-            return text
+            return text if system_prompt is None else f"{system_prompt}\n\n{text}"
+        messages = [] if system_prompt is None else [{"role": "system", "content": system_prompt}]
         return tokenizer.apply_chat_template(
-            [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
+            [*messages, {"role": "user", "content": text}],
+            tokenize=False,
+            add_generation_prompt=True,
         )
 
     return render

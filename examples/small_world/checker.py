@@ -5,6 +5,9 @@ after all operations, "The answer is \boxed{54}" with the value that was reached
 equations, wrong copies, repeated or omitted operations, a final answer before the work is done (also one that happens
 to be right: it is a guess), empty or cut-off steps, other text, and anything after the final answer. After a wrong step
 every later step is wrong, since it builds on it.
+
+Of a response in PRIME's actions (`warm_up`) a step is what follows the #; one that says the problem again, before any
+other, is right.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from examples.small_world.problems import Operation, Problem, parse_problem
 # a separator token "}.\n\n" takes the brace with it
 _FINAL = re.compile(r"The answer is \\boxed\{(\d+)\}?")
 _BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
+_ACTION = re.compile(r"\[[A-Z]+\]\n# (.*?)[.:]?(?:\nNext action: \[[A-Z]+\]?)?")
 _EQUATION = re.compile(r"(\d+)([+\-*/])(\d+)=(\d+)")
 
 DEFECTS = (
@@ -56,6 +60,8 @@ def first_defect(problem: Problem | str, steps: Sequence[str]) -> tuple[int, str
         if finished:
             return index, "after the end"
         text = _bare(step)
+        if index == 0 and text == f"{problem.start}{''.join(map(str, problem.operations))}":
+            continue
         if final := _FINAL.fullmatch(text):
             if done < len(problem.operations):
                 return index, "omission" if done else "guess"
@@ -101,8 +107,14 @@ def check_steps(problem: Problem | str, steps: Sequence[str]) -> list[bool]:
 
 
 def label_steps(prompt: str, steps: Sequence[str]) -> list[bool | str | None]:
-    """For `--step_labeller`: as PRM training has them, up to the first wrong step, whose defect is named, then None."""
-    found = first_defect(prompt, steps)
+    """For `--step_labeller`: as PRM training has them, up to the first wrong step, whose defect is named, then None.
+
+    Of a prompt that is no problem of mathematics of this world nothing is known.
+    """
+    try:
+        found = first_defect(prompt, steps)
+    except ValueError:
+        return [None] * len(steps)
     if found is None:
         return [True] * len(steps)
     wrong, name = found
@@ -110,8 +122,10 @@ def label_steps(prompt: str, steps: Sequence[str]) -> list[bool | str | None]:
 
 
 def _bare(step: str) -> str:
-    """Without the punctuation that a separator token may have taken with it."""
-    return step.strip().rstrip(".:").rstrip()
+    """Without its action, and the punctuation that a separator token may have taken with it."""
+    text = step.strip().rstrip(".:").rstrip()
+    action = _ACTION.fullmatch(text)
+    return action[1] if action else text
 
 
 def is_correct(problem: Problem | str, text: str) -> bool:

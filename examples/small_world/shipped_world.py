@@ -1,8 +1,9 @@
 """The small world that comes with the repository: `python -m examples.small_world.shipped_world ship WORLD`.
 
 `ship` copies what runs, tests and comparisons read of a finished world with its PRMs to `examples/small_world/world`,
-and writes SHA256SUMS. `check` says where a file is missing or is not what was shipped: a checkout that was cut off, or
-a file that was edited, must not be found by the numbers of a run.
+and writes SHA256SUMS. `warm_up MODEL` puts the policy beside them that `examples/scripts/train_sft.sh` made. `check`
+says where a file is missing or is not what was shipped: a checkout that was cut off, or a file that was edited, must
+not be found by the numbers of a run.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ ROWS = (
     "prm_data/by_defect/*.jsonl",
 )
 MODELS = ("policy", "prm", "prm_blind_to_*")
+WARMED_UP = "policy_warmed_up"
 OF_A_MODEL = (
     "model.safetensors",
     "config.json",
@@ -47,7 +49,9 @@ def ship(source: Path, folder: Path = SHIPPED) -> int:
     ]
     if missing:
         raise ValueError(f"{source} is no finished world with a PRM: {', '.join(missing)} missing")
-    shutil.rmtree(folder, ignore_errors=True)
+    for path in folder.glob("*"):
+        if path.name != WARMED_UP:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     for pattern in ROWS:
         for file in sorted(source.glob(pattern)):
             _copy(file, folder / file.relative_to(source))
@@ -57,6 +61,24 @@ def ship(source: Path, folder: Path = SHIPPED) -> int:
     stage_1 = source / "prm_stage_1/prm_evaluation.json"
     if stage_1.is_file():
         _copy(stage_1, folder / "prm_stage_1/prm_evaluation.json")
+    return _sign(folder)
+
+
+def ship_warmed_up(source: Path, folder: Path = SHIPPED) -> int:
+    """Copy a policy after its warm-up; returns the size of the world in bytes."""
+    from safetensors.torch import load_file, save_file
+
+    _ship_model(source, folder / WARMED_UP)
+    file = folder / WARMED_UP / "model.safetensors"
+    weights = load_file(file)
+    weights.pop("lm_head.weight", None)  # the embedding again
+    save_file(weights, file, metadata={"format": "pt"})
+    return _sign(folder)
+
+
+def _sign(folder: Path) -> int:
+    """Write the sums of all files; returns their size. Raises ValueError where they are too large."""
+    (folder / SUMS).unlink(missing_ok=True)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     size = sum(path.stat().st_size for path in files)
     if size > MOST_MIB * 2**20:
@@ -127,13 +149,15 @@ def _digest(path: Path) -> str:
 
 
 def main() -> None:
-    """`ship WORLD`, `check [FOLDER]` or `round MODEL`."""
+    """`ship WORLD`, `warm_up MODEL`, `check [FOLDER]` or `round MODEL`."""
     match sys.argv[1:]:
         case ["ship", source]:
             try:
                 print(f"{SHIPPED}: {ship(Path(source)) / 2**20:.1f} MiB")
             except ValueError as error:
                 raise SystemExit(f"error: {error}") from error
+        case ["warm_up", source]:
+            print(f"{SHIPPED}: {ship_warmed_up(Path(source)) / 2**20:.1f} MiB")
         case ["round", folder]:
             round_weights(Path(folder))
         case ["check", *folder]:

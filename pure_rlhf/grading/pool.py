@@ -21,7 +21,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from pebble import ProcessFuture, ProcessPool
 
@@ -36,9 +36,6 @@ from pure_rlhf.grading.final_answer import (
     has_answer,
     vote_classes,
 )
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 EXTRA_MEMORY_BYTES = 2 << 30
 """Address space that grading may add to a fresh worker: an absurd answer ends in a MemoryError, not in a dead host."""
@@ -78,11 +75,6 @@ def verdict_code(result: GradeResult | None) -> float:
     if result is None:
         return math.nan
     return result.share if result.rule is None else 1.0 + _RULE_NAMES.index(result.rule)
-
-
-def rewards_of_codes(codes: Tensor) -> Tensor:
-    """The verifiable rewards of `verdict_code`s: in [0, 1], NaN unanswered."""
-    return codes.clamp(max=1.0)
 
 
 def rule_of_code(code: float) -> str | None:

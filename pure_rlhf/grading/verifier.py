@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 from code_sandbox.extraction import extract_program
 from code_sandbox.problems import Problem
@@ -18,33 +18,16 @@ from code_sandbox.runner import Limits, SandboxPool
 from code_sandbox.runner import Verdict as ProgramVerdict
 from pure_rlhf.grading.final_answer import ExtractionMode
 from pure_rlhf.grading.pool import TESTS, GradeResult, VerifierPool
-
-if TYPE_CHECKING:
-    from pure_rlhf.config import ProgramsConfig, PureConfig
+from pure_rlhf.grading.program_settings import ProgramSettings
 
 Label = str | Problem
 """What a response is graded by."""
-ProgramScore = Literal["all", "share"]
 LOST = "lost"
 """How a run ends whose interpreter died, twice."""
 MOST_WORKERS = 16
 
 
-def make_verifier(config: PureConfig) -> Verifier:
-    """The one of a run."""
-    return Verifier(
-        config.verifier_workers,
-        config.verifier_timeout,
-        batch_timeout_seconds=config.verifier.batch_timeout,
-        strict=config.verifier.strict,
-        sandbox=make_sandbox(config.programs),
-        program_score=config.programs.score,
-        max_tests=config.programs.max_tests,
-        program_timeout_seconds=config.programs.batch_timeout,
-    )
-
-
-def make_sandbox(programs: ProgramsConfig) -> SandboxPool:
+def make_sandbox(programs: ProgramSettings) -> SandboxPool:
     """Starts nothing yet."""
     return SandboxPool(
         programs.workers or min(len(os.sched_getaffinity(0)), MOST_WORKERS),
@@ -62,29 +45,16 @@ class Verifier(VerifierPool):
     """A `VerifierPool` that grades programs too. Nothing of the sandbox is started before the first program.
 
     Args (besides those of a `VerifierPool`):
-        sandbox: where programs run; closed with the verifier.
-        program_score: what a program earns that does not pass all tests: all, nothing; share, the share that it passes.
-        max_tests: only the first so many of each problem; None: all.
-        program_timeout_seconds: limit of the programs of one `grade_batch`; what has not run then is not passed.
+        programs: how they are run, and what they earn.
 
     Example: with the label `read_problem('{"inputs": ["2"], "outputs": ["4"]}')` a response whose last Python block is
     `print(int(input()) ** 2)` is correct, by the rule "tests".
     """
 
-    def __init__(
-        self,
-        *args: Any,
-        sandbox: SandboxPool,
-        program_score: ProgramScore = "all",
-        max_tests: int | None = None,
-        program_timeout_seconds: float = 300.0,
-        **options: Any,
-    ) -> None:
+    def __init__(self, *args: Any, programs: ProgramSettings | None = None, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.sandbox = sandbox
-        self.program_score = program_score
-        self.max_tests = max_tests
-        self.program_timeout_seconds = program_timeout_seconds
+        self.programs = programs or ProgramSettings()
+        self.sandbox = make_sandbox(self.programs)
 
     def grade_batch(
         self,
@@ -114,9 +84,9 @@ class Verifier(VerifierPool):
         sources = {i: extract_program(texts[i]) for i in programs}
         verdicts = self.sandbox.grade_batch(
             [(sources[i], problem) for i, problem in programs.items()],
-            deadline_seconds=self.program_timeout_seconds,
-            max_tests=self.max_tests,
-            stop_at_first_failure=self.program_score == "all",
+            deadline_seconds=self.programs.batch_timeout,
+            max_tests=self.programs.max_tests,
+            stop_at_first_failure=self.programs.score == "all",
             allow_asserts=allow_asserts,
         )
         for i, verdict in zip(programs, verdicts, strict=True):
@@ -136,8 +106,9 @@ class Verifier(VerifierPool):
                 "verifier/programs_past_time": float(counts["programs_past_time"]),
                 "verifier/program_runs": float(runs.get("runs", 0)),
                 "verifier/program_runs_lost": float(runs.get(LOST, 0)),
-                "reward/program_tests_passed": counts["tests_passed"] / max(counts["tests"], 1),
             }
+            if self.programs.score == "share":  # else no test is run after the first that fails
+                metrics["reward/program_tests_passed"] = counts["tests_passed"] / counts["tests"]
         return metrics
 
     def close(self) -> None:
@@ -155,7 +126,7 @@ class Verifier(VerifierPool):
         self._counts["programs_past_time"] += statuses["past_deadline"] > 0
         self._counts["tests"] += len(verdict.tests)
         self._counts["tests_passed"] += sum(test.passed for test in verdict.tests)
-        earns_a_share = self.program_score == "share" and not verdict.passed
+        earns_a_share = self.programs.score == "share" and not verdict.passed
         return GradeResult(
             extracted=source,
             rule=TESTS if verdict.passed else None,

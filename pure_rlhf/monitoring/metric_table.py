@@ -87,7 +87,7 @@ _DECLARED = [
     Metric("reward/accuracy_code", "sample", "0 to 1",
            "share of programs that pass all their tests", "falls while that of mathematics rises"),
     Metric("reward/program_tests_passed", "last", "0 to 1",
-           "share of tests passed, over all that were run or counted as not passed",
+           "share of all tests that the programs pass (--programs.score share)",
            "rises while reward/accuracy_code does not: outputs that are right for some inputs"),
     Metric("pure/steps_per_answer", "sample", "steps",
            "steps of an answer", "falls to 1, or explodes"),

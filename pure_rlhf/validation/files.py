@@ -24,6 +24,7 @@ from pure_rlhf.monitoring.run_directory import RunDirectory
 from pure_rlhf.prm.conventions import PrmConvention, PureConvention, has_rotary_positions
 from pure_rlhf.prm.scorer import VLLM_CONVENTIONS, load_convention
 from pure_rlhf.prm.step_labels import label_steps
+from pure_rlhf.prompt_styles import read_system_prompt
 from pure_rlhf.types import Tokenizer
 from pure_rlhf.user_function import load_user_function
 from pure_rlhf.validation.prm import (
@@ -125,8 +126,13 @@ def _labeller_failed(c: PureConfig, error: Exception) -> str:
 
 def _read_prompts(c: PureConfig, tokenizer: Tokenizer | None, inputs: Inputs) -> Iterator[str]:
     chat = c.data.apply_chat_template and tokenizer is not None
+    try:
+        system_prompt = read_system_prompt(c.data.system_prompt)
+    except ValueError as error:
+        yield f"--data.system_prompt {error}"
+        return
     render, render_program = (
-        prompt_renderer(template, chat, tokenizer)
+        prompt_renderer(template, chat, tokenizer, system_prompt=system_prompt)
         for template in (c.data.input_template, c.data.program_template)
     )
     for flag, source, split, name in (

@@ -25,7 +25,7 @@ from pure_rlhf.algorithm.advantages import compute_advantages
 from pure_rlhf.algorithm.implicit_reward import rewards_of_steps
 from pure_rlhf.algorithm.settings import AdvantageSettings
 from pure_rlhf.algorithm.step_segmentation import join_steps
-from pure_rlhf.grading.pool import rewards_of_codes, verdict_code
+from pure_rlhf.grading.pool import verdict_code
 from pure_rlhf.grading.verifier import Verifier
 from pure_rlhf.monitoring.records import RolloutRecord
 from pure_rlhf.monitoring.rollout_metrics import ability_metrics, rollout_metrics
@@ -43,7 +43,7 @@ from pure_rlhf.workers.rollout_parts import (
     micro_batches_by_length,
     rows_of_all_ranks,
 )
-from pure_rlhf.workers.samples_generator import answer_texts
+from pure_rlhf.workers.samples_generator import answer_texts, rewards_of_codes
 
 if TYPE_CHECKING:
     from openrlhf.trainer.ray.launcher import RayActorGroup

@@ -20,7 +20,7 @@ from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator, _coll
 
 from pure_rlhf.algorithm.curriculum import curriculum_metrics, select_groups
 from pure_rlhf.data import PromptRecord
-from pure_rlhf.grading.pool import rewards_of_codes, verdict_code
+from pure_rlhf.grading.pool import verdict_code
 from pure_rlhf.grading.verifier import Verifier
 from pure_rlhf.types import Completion, Tokenizer
 from pure_rlhf.workers.gpu_turns import OwnGpus
@@ -40,6 +40,11 @@ def answer_texts(batch: Experience, tokenizer: Tokenizer) -> list[str]:
         row[1:][mask.bool()] for row, mask in zip(batch.sequences, batch.action_mask, strict=True)
     ]
     return tokenizer.batch_decode(answers, skip_special_tokens=True)
+
+
+def rewards_of_codes(codes: torch.Tensor) -> torch.Tensor:
+    """The verifiable rewards of `verdict_code`s: in [0, 1], NaN unanswered."""
+    return codes.clamp(max=1.0)
 
 
 def _accuracy(codes_N: torch.Tensor) -> float:

@@ -25,7 +25,7 @@ from pure_rlhf import cpu_host
 from pure_rlhf.algorithm.settings import scheduled_coef
 from pure_rlhf.checkpoints import checkpoint_tag
 from pure_rlhf.config import PureConfig
-from pure_rlhf.grading.verifier import make_verifier
+from pure_rlhf.grading.verifier import Verifier
 from pure_rlhf.monitoring.alarm_watch import AlarmWatch
 from pure_rlhf.monitoring.alarms import Alarm
 from pure_rlhf.monitoring.metric_table import check_declared
@@ -106,7 +106,13 @@ class PureTrainer(undecorated(PPOTrainer)):
         # upstream only asks whether there is one
         self.eval_dataloader = inputs.eval_prompts.records or inputs.selection_prompts.records
         self.generate_kwargs: JsonObject = {}
-        self.verifier = make_verifier(config)
+        self.verifier = Verifier(
+            config.verifier_workers,
+            config.verifier_timeout,
+            batch_timeout_seconds=config.verifier.batch_timeout,
+            strict=config.verifier.strict,
+            programs=config.programs,
+        )
         learning_prm = prm_group if config.learns_prm else None
         self.gpus = OwnGpus()
         if config.shares_gpus:

@@ -492,3 +492,8 @@ def test_a_package_that_programs_cannot_import(world: RandomWorld, tmp_path: Pat
     )
     (problem,) = problems_of(flags)
     assert "--data.ability_key" in problem and "no_such_package" in problem
+
+
+def test_a_system_prompt_that_is_not_there(world: RandomWorld, tmp_path: Path) -> None:
+    (problem,) = problems_of(world.flags(tmp_path / "run", data__system_prompt="none.txt"))
+    assert problem.startswith("--data.system_prompt 'none.txt' is neither 'none' nor 'actions'")

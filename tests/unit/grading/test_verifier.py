@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any, Literal
 
 import pytest
 import torch
 
 from code_sandbox.jobs import Limits
-from code_sandbox.problems import Problem, read_problem
-from code_sandbox.runner import SandboxPool
-from pure_rlhf.config import ProgramsConfig, PureConfig
-from pure_rlhf.grading.pool import GradeResult, rewards_of_codes, rule_of_code, verdict_code
-from pure_rlhf.grading.verifier import ProgramScore, Verifier, make_verifier
+from code_sandbox.problems import read_problem
+from pure_rlhf.grading.pool import GradeResult, rule_of_code, verdict_code
+from pure_rlhf.grading.program_settings import ProgramSettings
+from pure_rlhf.grading.verifier import Verifier
 from pure_rlhf.monitoring.metric_table import check_declared
 
 SQUARE = read_problem(
@@ -36,9 +36,14 @@ HALF = block("n = int(input())\nprint(n * 2 if n < 5 else n)")  # right for 2 an
 YES = block("print('YES')")
 
 
-def make(score: ProgramScore, **options: object) -> Verifier:
-    sandbox = SandboxPool(1, Limits(wall_seconds=60.0, cpu_seconds=20))
-    return Verifier(1, sandbox=sandbox, program_score=score, **options)
+def make(score: Literal["all", "share"], **options: Any) -> Verifier:
+    settings = {"wall_seconds": 60.0, "cpu_seconds": 20, "workers": 1} | options
+    return Verifier(1, programs=ProgramSettings(score=score, **settings))
+
+
+def rewards_of_codes(codes: torch.Tensor) -> torch.Tensor:
+    """As `workers.samples_generator` makes rewards of them."""
+    return codes.clamp(max=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +160,7 @@ def test_several_right_outputs_are_not_graded_wrong(by_all: Verifier) -> None:
 
 
 def test_what_has_not_run_in_time_is_counted() -> None:
-    with make("share", program_timeout_seconds=2.0) as verifier:
+    with make("share", batch_timeout=2.0) as verifier:
         late = block("import time\ntime.sleep(1000)")
         (grade,) = verifier.grade_batch([late], [SQUARE])
         assert grade is not None and grade.timed_out and not grade.correct and grade.share == 0
@@ -183,13 +188,9 @@ def test_codes_carry_a_share_or_a_rule() -> None:
 
 
 def test_the_settings_of_a_run_reach_the_sandbox() -> None:
-    programs = ProgramsConfig(
-        score="share", max_tests=None, wall_seconds=3.0, cpu_seconds=2, memory_mb=64, workers=3
-    )
-    with make_verifier(PureConfig(programs=programs)) as verifier:
-        assert (verifier.program_score, verifier.max_tests) == ("share", None)
+    programs = ProgramSettings(wall_seconds=3.0, cpu_seconds=2, memory_mb=64, workers=3)
+    with Verifier(1, programs=programs) as verifier:
         assert verifier.sandbox.num_workers == 3
         assert verifier.sandbox.limits == Limits(
             wall_seconds=3.0, cpu_seconds=2, memory_bytes=64 << 20
         )
-        assert isinstance(SQUARE, Problem)

@@ -1,0 +1,127 @@
+"""Mathematics and programs in one run, and the warm-up before it: the real trainers, engines and sandbox."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from examples.small_world import warm_up
+from tests.integration.runs import (
+    ROOT,
+    Run,
+    kept_responses,
+    largest_change,
+    metrics,
+    small_world_flags,
+)
+
+WORLD = ROOT / "examples/small_world/world"
+
+
+def test_prime_on_mathematics_and_programs(tmp_path: Path) -> None:
+    """Implicit process rewards, the prompt filter on shares of tests, a held-out set of both."""
+    data, folder = tmp_path / "data", tmp_path / "run"
+    warm_up.main(data, rows=2, train=200, test=24)
+    flags = small_world_flags(
+        folder,
+        tmp_path / "problems",
+        actor__model_name_or_path=WORLD / "policy_warmed_up",
+        reward__model_name_or_path=WORLD / "policy_warmed_up",
+        process_reward="implicit",
+        convention="prime",
+        data__prompt_dataset=data / "train.jsonl",
+        data__ability_key="ability",
+        eval__dataset=data / "test.jsonl",
+        eval__selection_dataset=data / "test.jsonl",
+        eval__steps=-1,
+        data__max_len=320,
+        data__prompt_max_len=128,
+        rollout__max_new_tokens=192,
+        rollout__batch_size=8,
+        train__batch_size=32,
+        programs__score="share",
+        rollouts_per_step=32,
+        max_steps=2,
+    )
+    for flag in ("--eval.selection_dataset", "--algo.kl.target", "--algo.kl.horizon"):
+        place = flags.index(flag)
+        del flags[place : place + 2]
+    with Run(flags) as run:
+        assert run.wait() == 0, run.text[-6000:]
+    rows = metrics(folder)
+    assert len(rows) == 2
+    found = [answer for step in (1, 2) for answer in kept_responses(folder, step)]
+    programs = [answer for answer in found if "tests, the first: input" in str(answer["label"])]
+    assert 0 < len(programs) < len(found), "both abilities"
+    right = [answer for answer in programs if answer["accepted_by"] == "tests"]
+    assert right and all(answer["verifiable_reward"] == 1 for answer in right)
+    assert all("print(x)" in answer["text"] for answer in right)
+    assert any(
+        0 < answer["verifiable_reward"] < 1 or answer["verifiable_reward"] == 0
+        for answer in programs
+    )
+    for row in rows:
+        assert row["verifier/program_runs"] > 0 and row["verifier/program_runs_lost"] == 0
+        assert 0 <= row["reward/accuracy_code"] <= row["reward/program_tests_passed"] <= 1
+        assert "reward/accuracy_math" in row
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    assert evaluation["before"]["n"] == 24
+    assert 0.5 < evaluation["before"]["pass@1"] <= 1, "the shipped policy knows both"
+
+
+def train_sft(data: Path, folder: Path, *flags: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "pure_rlhf.cli.train_sft"]
+    settings = {
+        "model.model_name_or_path": WORLD / "policy",
+        "data.dataset": data / "rows.jsonl",
+        "data.max_len": 320,
+        "train.batch_size": 16,
+        "train.micro_batch_size": 8,
+        "train.max_epochs": 2,
+        "adam.lr": 1e-3,
+        "ckpt.save_steps": 3,
+        "ds.attn_implementation": "eager",
+        "output_dir": folder,
+    }
+    arguments = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
+    environment = os.environ | {"PURE_HOST": "cpu", "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen([*command, *arguments, *flags], env=environment, cwd=ROOT)
+
+
+def test_a_warm_up_that_is_killed_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    data, whole, killed = tmp_path / "data", tmp_path / "whole", tmp_path / "killed"
+    warm_up.main(data, rows=110, train=2, test=2)
+    assert train_sft(data, whole).wait(600) == 0
+    first = train_sft(data, killed)
+    deadline = time.time() + 600
+    while not (killed / "checkpoints/latest").exists():
+        assert first.poll() is None and time.time() < deadline
+        time.sleep(0.1)
+    first.kill()
+    first.wait()
+    assert train_sft(data, killed, "--ckpt.load_enable").wait(600) == 0
+
+    def numbers(folder: Path) -> list[dict[str, float]]:
+        return [
+            {key: value for key, value in row.items() if key != "timing/total"}
+            for row in metrics(folder)
+        ]
+
+    rows = numbers(whole)
+    assert [row["step"] for row in rows] == list(range(len(rows))) and len(rows) > 10
+    assert rows[-1]["sft/loss"] < rows[1]["sft/loss"] - 3
+    held_out = [row["sft/held_out_loss"] for row in rows if "sft/held_out_loss" in row]
+    assert len(held_out) == 3 and held_out[0] > held_out[1] > held_out[2], (
+        "before, and after each epoch"
+    )
+    assert numbers(killed) == rows
+    assert largest_change(whole / "model", killed / "model") == 0
+
+    page = [sys.executable, "-m", "pure_rlhf.cli.sft_report", str(killed), "--max_new_tokens", "8"]
+    environment = os.environ | {"PURE_HOST": "cpu", "PYTHONPATH": str(ROOT)}
+    assert subprocess.run(page, env=environment, cwd=ROOT, check=False).returncode == 0
+    assert "Write a program" in (killed / "sft_report.html").read_text(encoding="utf-8")
