@@ -20,7 +20,9 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.13",
-    packages=find_packages(include=["pure_rlhf*", "code_sandbox*", "prm_training*", "evaluation*"]),
+    packages=find_packages(
+        include=["pure_rlhf*", "code_sandbox*", "prm_training*", "evaluation*", "data_preparation*"]
+    ),
     package_data={
         "pure_rlhf": ["cli/*.txt"],
         "prm_training": ["*.json", "*.sh"],

@@ -174,8 +174,9 @@ def _prepare_environment() -> None:
     # vLLM may build kernels at run time, with the `ninja` in PATH, and anew when another version of ninja was the last:
     # so always the one of this environment, activated or not.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    # On a busy host the dashboard and the agents need more than the 30 and 60 s that Ray gives them, and the control store
-    # more than 5 s, and Ray ends with them. Ray reads these when it is imported, so they are set before anything that imports it.
+    # On a busy host the dashboard and the agents need more than the 30 and 60 s that Ray gives them, and the control
+    # store more than 5 s, and Ray ends with them. Ray reads these when it is imported, so they are set before anything
+    # that imports it.
     os.environ.setdefault("RAY_DASHBOARD_SUBPROCESS_MODULE_WAIT_READY_TIMEOUT", "300")
     os.environ.setdefault("RAY_DASHBOARD_STARTUP_TIMEOUT_S", "300")
     os.environ.setdefault("RAY_agent_register_timeout_ms", "300000")

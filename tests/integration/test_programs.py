@@ -1,4 +1,4 @@
-"""Mathematics and programs in one run, and the warm-up before it: the real trainers, engines and sandbox."""
+"""Mathematics and programs: preparation, warm-up and RL, with the real trainers, engines and sandbox."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
+from data_preparation.prepare import ModelSettings, PreparationSettings, tries_header
+from data_preparation.prepare import run as run_preparation
+from data_preparation.validate import Tries
 from examples.small_world import warm_up
+from pure_rlhf.config import DEFAULT_INPUT_TEMPLATE
 from tests.integration.runs import (
     ROOT,
     Run,
@@ -20,6 +25,16 @@ from tests.integration.runs import (
 )
 
 WORLD = ROOT / "examples/small_world/world"
+FIVE_OF_FIVE = Tries(
+    tries=5,
+    correct=5,
+    unsolvable=0,
+    unanswered=0,
+    agreement=1.0,
+    majority_correct=True,
+    truncated=0,
+)
+REAL = ROOT.parent / "shared/data/math/train.jsonl.gz"
 
 
 def test_prime_on_mathematics_and_programs(tmp_path: Path) -> None:
@@ -125,3 +140,48 @@ def test_a_warm_up_that_is_killed_goes_on_to_the_same_weights(tmp_path: Path) ->
     environment = os.environ | {"PURE_HOST": "cpu", "PYTHONPATH": str(ROOT)}
     assert subprocess.run(page, env=environment, cwd=ROOT, check=False).returncode == 0
     assert "Write a program" in (killed / "sft_report.html").read_text(encoding="utf-8")
+
+
+def test_preparation_with_a_model_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
+    """Real rows where they are, the small world's policy in place of a large model: what it cannot solve is dropped."""
+    rows = [json.loads(line) for line in (WORLD / "test.jsonl").read_text().splitlines()[:24]]
+    data = tmp_path / "rows.jsonl"
+    lines = [{"problem": row["question"], "answer": row["answer"]} for row in rows]
+    lines[0]["answer"] = "7777"  # no try can meet it
+    data.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    sources = [data]
+    if REAL.is_file():
+        sources.append(REAL)
+    folder = tmp_path / "out"
+    settings = PreparationSettings(
+        data=tuple(map(str, sources)),
+        max_rows=24,
+        decontaminate=False,
+        output_dir=folder,
+        model=ModelSettings(
+            name=str(WORLD / "policy"),
+            apply_chat_template=False,
+            template=DEFAULT_INPUT_TEMPLATE,
+            max_new_tokens=96,
+            dtype="float32",
+        ),
+    )
+    begun = {"id": f"{tmp_path.name}/rows:2", "tries": asdict(FIVE_OF_FIVE)}
+    folder.mkdir()
+    (folder / "tries.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in (tries_header(settings), begun)) + '{"id": "to'
+    )
+    assert run_preparation(settings) == 0
+    text = (folder / "tries.jsonl").read_text(encoding="utf-8")
+    tries = [json.loads(line) for line in text.splitlines()]
+    assert tries[1] == begun
+    found = {line["id"]: line["tries"] for line in tries[1:]}
+    stages = {stage["name"]: stage for stage in json.loads((folder / "counts.json").read_text())}
+    assert len(found) == len(tries) - 1 == stages["validate"]["taken"], "each problem once"
+    text = (folder / "validate.kept.jsonl").read_text(encoding="utf-8")
+    kept = [json.loads(line) for line in text.split("\n") if line]
+    assert 5 < len(kept) < len(found)
+    assert all(found[row["id"]]["correct"] >= 1 for row in kept)
+    assert all(row["answer"] != "7777" for row in kept)
+    reasons = stages["validate"]["reasons"]
+    assert reasons == {"fewer than 1 tries meet the label": len(found) - len(kept)}
