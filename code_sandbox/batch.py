@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from code_sandbox.jobs import Job, Limits, Run
 from code_sandbox.judge import CaseVerdict, judge
-from code_sandbox.problems import Case, Problem
+from code_sandbox.problems import SITE_IMPORTS, Case, Problem
 
 
 @dataclass(eq=False)
@@ -44,9 +44,12 @@ class Task:
         return self.program.tests[self.number]
 
     def job(self) -> Job:
-        problem = self.program.problem
+        problem, source = self.program.problem, self.program.source
+        # nothing may stand before an import from the future
+        if problem.site_imports and "from __future__" not in source:
+            source = f"{SITE_IMPORTS}\n{source}"
         return Job(
-            source=self.program.source,
+            source=source,
             stdin=self.test.input.encode(),
             function=problem.function,
             checks=problem.checks,

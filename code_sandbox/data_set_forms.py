@@ -75,6 +75,7 @@ def read_livecodebench(row: Mapping[str, object], where: str = "problem") -> Pro
         kind="call",
         tests=tuple(tests),
         function=function_name(metadata.get("func_name"), f"{where}, metadata"),
+        site_imports=True,
     )
 
 

@@ -18,6 +18,12 @@ from typing import Literal
 from code_sandbox.compare import NotJsonError, read_json
 
 Kind = Literal["stdin", "call", "asserts"]
+SITE_IMPORTS = (
+    "import bisect, collections, datetime, functools, heapq, itertools, math, operator, random, re, string, sys; "
+    "from bisect import *; from collections import *; from functools import *; from heapq import *; "
+    "from itertools import *; from math import *; from typing import *"
+)
+"""What `site_imports` puts before a program, on a line of its own: what LeetCode and its graders import."""
 KINDS: tuple[Kind, ...] = ("stdin", "call", "asserts")
 MAX_TEST_BYTES = 16 << 20
 """Of one input or expected output: a data set with larger ones is damaged, or no test of a program's thinking."""
@@ -51,6 +57,7 @@ class Problem:
         wrapped: of a call: all expected values are lists of one value, as APPS has them; the value alone is right too.
         checks: of asserts: source that fails where the program is wrong.
         special_checker: right outputs are not unique; nothing is graded.
+        site_imports: the program is run as on sites that ask for functions, which have imported the usual already.
     """
 
     kind: Kind
@@ -59,6 +66,7 @@ class Problem:
     wrapped: bool = False
     checks: str | None = None
     special_checker: bool = False
+    site_imports: bool = False
 
     def to_json(self) -> str:
         """The label: `read_problem(problem.to_json()) == problem`."""
@@ -77,6 +85,8 @@ class Problem:
             label["checks"] = self.checks
         if self.special_checker:
             label["special_checker"] = True
+        if self.site_imports:
+            label["site_imports"] = True
         return json.dumps(label, ensure_ascii=False)
 
 
@@ -114,6 +124,7 @@ def _read_own(fields: Mapping[str, object], where: str) -> Problem:
             kind="asserts",
             checks=checked_text(fields.get("checks"), f"{where}, checks"),
             special_checker=special,
+            site_imports=fields.get("site_imports", False) is True,
         )
     if kind not in KINDS:
         raise ProblemError(f"{where}: 'kind' must be one of {', '.join(KINDS)}, got {shown(kind)}")
@@ -144,6 +155,7 @@ def _read_own(fields: Mapping[str, object], where: str) -> Problem:
         function=name,
         wrapped=wrapped,
         special_checker=special,
+        site_imports=fields.get("site_imports", False) is True,
     )
 
 
@@ -167,6 +179,7 @@ def _read_lists(fields: Mapping[str, object], where: str) -> Problem:
         function=function_name(name, f"{where}, fn_name"),
         wrapped=wrapped,
         special_checker=special,
+        site_imports=True,
     )
 
 

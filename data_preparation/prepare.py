@@ -28,7 +28,7 @@ from data_preparation.overlap import DEFAULT_WORDS, Duplicates, EvaluationTexts
 from data_preparation.page import SampleRecord, StageRecord, render_preparation_page
 from data_preparation.rules import reason_to_drop
 from data_preparation.validate import TEMPLATE, Thresholds, TriesFile, TrySettings, try_problems
-from evaluation.benchmarks import BENCHMARKS, load_problems
+from evaluation.benchmarks import BENCHMARKS, MATHEMATICS, load_problems
 from evaluation.engine import EngineDied
 from evaluation.models import Model, check_model
 from pure_rlhf.bounds import Bounds, find_bound_problems
@@ -71,7 +71,7 @@ class PreparationSettings:
     split: str = "train"
     output_dir: Path = Path("output/prompts")
     """train.parquet, preparation.html, counts.json, and for each stage what it kept and dropped."""
-    benchmarks: tuple[str, ...] = tuple(BENCHMARKS)
+    benchmarks: tuple[str, ...] = MATHEMATICS
     """Evaluation sets whose problems must not be trained on: names, or files with columns question and answer."""
     data_dir: Path | None = None
     """Folder with local copies of them; without it they come from the hub."""

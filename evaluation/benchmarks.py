@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from code_sandbox.problems import Problem as Tests
+from code_sandbox.problems import ProblemError
+from evaluation.programs import ProgramForm, read_program_row
 from pure_rlhf.data import load_rows, read_hub
 from pure_rlhf.grading.final_answer import extract_answer, has_answer, label_fault
 
@@ -22,12 +25,13 @@ PROMPT_SUFFIX = "\nPlease reason step by step, and put your final answer within 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One copy of a benchmark. `rule` says how the answer is found in its column."""
+    """One copy of a benchmark. `rule` says how the answer is found in its column; of code `form` says what a row is."""
 
     location: str  # path below --data_dir, or hub name
-    question: str
-    answer: str
+    question: str = ""
+    answer: str = ""
     num_problems: int | None  # None: any
+    form: ProgramForm | None = None  # None: mathematics
     rule: AnswerRule = "as_is"
     split: str = "test"
     config: str | None = None  # hub configuration
@@ -51,11 +55,16 @@ class Benchmark:
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One problem with the answer that the verifier compares with."""
+    """One problem with the answer that the verifier compares with, or the tests that a program has to pass."""
 
     id: str  # the row's number in its file, from 0
     question: str
-    answer: str
+    answer: str  # of code: what the tests are, for a reader
+    tests: Tests | None = None
+
+    @property
+    def label(self) -> str | Tests:
+        return self.answer if self.tests is None else self.tests
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +78,14 @@ class ProblemSet:
 
     def digest(self) -> str:
         """16 hexadecimal digits that change with any question or answer."""
-        rows = [[problem.id, problem.question, problem.answer] for problem in self.problems]
+        rows = [
+            [
+                problem.id,
+                problem.question,
+                problem.tests.to_json() if problem.tests else problem.answer,
+            ]
+            for problem in self.problems
+        ]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
 
@@ -79,6 +95,8 @@ MINERVA_RULE = (
     "answers such as 4.5e33 are read as 4.5*10^33 and floats compared with a relative tolerance; the Qwen2.5-Math "
     "harness rejects 4.5\\times 10^{33} for 4.5e33, so its scores are lower and not comparable"
 )
+
+ASSERTS = "tests are asserts, which the program can read"
 
 # fmt: off
 _DECLARED = (
@@ -149,11 +167,50 @@ _DECLARED = (
         ),
         hub=Source(location="zwhe99/MATH", question="problem", answer="expected_answer", num_problems=5000),
     ),
+    Benchmark(
+        name="amc83", licence=MAA, note="AMC 12 of 2022 and 2023, as PRIME counts; amc23 are the 40 of 2023 alone",
+        local=Source(
+            location="aimo_validation/aimo-validation-amc.jsonl", question="question", answer="answer", num_problems=83
+        ),
+        hub=Source(
+            location="AI-MO/aimo-validation-amc", split="train", question="problem", answer="answer", num_problems=83
+        ),
+    ),
+    Benchmark(
+        name="humaneval", licence="MIT", note=ASSERTS,
+        local=Source(location="humaneval/HumanEval.jsonl.gz", form="humaneval", num_problems=164),
+        hub=Source(location="openai/openai_humaneval", form="humaneval", num_problems=164),
+    ),
+    Benchmark(
+        name="mbpp", licence="CC BY 4.0", note=f"the sanitized part, its tests are shown; {ASSERTS}",
+        local=Source(location="mbpp/sanitized-mbpp.json", form="mbpp", num_problems=427),
+        hub=Source(
+            location="google-research-datasets/mbpp", config="sanitized", form="mbpp", num_problems=257,
+            note="the test split; a local copy has all 427",
+        ),
+    ),
+    Benchmark(
+        name="leetcode", licence="problems of LeetCode; the copy states none", note=ASSERTS, hub=None,
+        local=Source(
+            location="leetcode/20240121-Jul.jsonl", form="leetcode", num_problems=180,
+            note="contest problems of DeepSeek-Coder's evaluation, the set of PRIME's table",
+        ),
+    ),
+    Benchmark(
+        name="livecodebench", licence="problems of several sites; the copy states none", hub=None,
+        note="public and private tests; published figures are means of ten samples at temperature 0.2",
+        local=Source(
+            location="livecodebench/test.jsonl", form="livecodebench", num_problems=None,
+            note="a file of livecodebench/code_generation_lite; which months it has is not checked",
+        ),
+    ),
 )
 # fmt: on
 BENCHMARKS = {benchmark.name: benchmark for benchmark in _DECLARED}
 FIVE = ("math500", "minerva_math", "olympiadbench", "aime24", "amc23")
 """The benchmarks of the published table, in its order."""
+CODE = ("humaneval", "mbpp", "leetcode", "livecodebench")
+MATHEMATICS = tuple(name for name in BENCHMARKS if name not in CODE)
 
 
 def load_problems(name: str, data_dir: Path | None) -> ProblemSet:
@@ -222,6 +279,13 @@ def _problem(id: str, row: Any, source: Source, where: str) -> Problem:
     at = f"{where}, row {int(id) + 1}"
     if not isinstance(row, dict):
         raise ValueError(f"{at} is a {type(row).__name__}; expected an object with columns")
+    if source.form is not None:
+        try:
+            question, tests = read_program_row(row, source.form, at)
+        except ProblemError as error:
+            raise ValueError(str(error)) from error
+        count = "asserts" if tests.kind == "asserts" else f"{len(tests.tests)} tests"
+        return Problem(id=id, question=question, answer=count, tests=tests)
     missing = [key for key in (source.question, source.answer) if key not in row]
     if missing:
         raise ValueError(

@@ -6,6 +6,7 @@ died; 2 the settings, a model or a file are wrong (all problems are listed, no e
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import zlib
@@ -14,6 +15,7 @@ from dataclasses import replace
 import tyro
 from tqdm import tqdm
 
+from code_sandbox.problems import Problem as Tests
 from evaluation.answers import Answer
 from evaluation.benchmarks import Problem
 from evaluation.engine import (
@@ -29,7 +31,10 @@ from evaluation.models import Model
 from evaluation.plan import EvaluationSettings, Plan, Task, prepare
 from pure_rlhf.config import ConfigError
 from pure_rlhf.data import prompt_renderer
-from pure_rlhf.grading.pool import MAX_TIMEOUT_SECONDS, VerifierPool
+from pure_rlhf.grading import MAX_TIMEOUT_SECONDS
+from pure_rlhf.grading.program_settings import ProgramSettings
+from pure_rlhf.grading.verifier import Label, Verifier
+from pure_rlhf.prompt_styles import read_system_prompt
 
 EXIT_ENGINE_DIED = 1
 EXIT_BAD_SETTINGS = 2
@@ -40,10 +45,12 @@ Asked = tuple[Task, Problem]  # one problem in one mode, of one model
 def answer_and_grade(plan: Plan, settings: EvaluationSettings) -> list[EngineTime]:
     """Answer what is not on disk yet, model by model; returns how the engines spent their time."""
     times: list[EngineTime] = []
-    with VerifierPool(
+    programs = ProgramSettings(max_tests=None, batch_timeout=MAX_TIMEOUT_SECONDS)
+    with Verifier(
         settings.verifier_workers,
         settings.verifier_timeout,
         batch_timeout_seconds=MAX_TIMEOUT_SECONDS,
+        programs=programs,
     ) as verifier:
         for task in plan.tasks:
             if task.file.is_outdated:
@@ -61,12 +68,12 @@ def answer_and_grade(plan: Plan, settings: EvaluationSettings) -> list[EngineTim
     return times
 
 
-def _grade_again(task: Task, verifier: VerifierPool) -> None:
+def _grade_again(task: Task, verifier: Verifier) -> None:
     """Answers that were graded by an earlier version of the rules."""
     problems = [p for p in task.problem_set.problems if p.id in task.file.answers]
     groups = [task.file.answers[problem.id] for problem in problems]
     rows = [
-        (p.answer, answer) for p, group in zip(problems, groups, strict=True) for answer in group
+        (p.label, answer) for p, group in zip(problems, groups, strict=True) for answer in group
     ]
     graded = _grade(rows, [len(group) for group in groups], verifier)
     changed = sum(
@@ -79,12 +86,15 @@ def _grade_again(task: Task, verifier: VerifierPool) -> None:
 
 
 def _grade(
-    rows: list[tuple[str, Answer]], sizes: list[int], verifier: VerifierPool
+    rows: list[tuple[Label, Answer]], sizes: list[int], verifier: Verifier
 ) -> list[list[Answer]]:
     """(label, answer) of several problems with their verdicts, rules and votes; `sizes` are answers a problem."""
     verdicts = iter(
         verifier.grade_batch(
-            [answer.text for _, answer in rows], [label for label, _ in rows], "evaluation"
+            [answer.text for _, answer in rows],
+            [label for label, _ in rows],
+            "evaluation",
+            allow_asserts=True,
         )
     )
     answers = iter(answer for _, answer in rows)
@@ -104,9 +114,21 @@ def _grade(
                 )
             )
         groups.append(group)
-    votes = verifier.votes([[(a.extracted, a.correct) for a in group] for group in groups])
+    # programs do not vote: those that do the same are written in many ways
+    starts = itertools.accumulate(sizes, initial=0)
+    votes = verifier.votes(
+        [
+            []
+            if isinstance(rows[start][0], Tests)
+            else [(answer.extracted, answer.correct) for answer in group]
+            for start, group in zip(starts, groups, strict=False)
+        ]
+    )
     return [
-        [replace(a, vote=vote) for a, vote in zip(group, group_votes, strict=True)]
+        [
+            replace(a, vote=vote)
+            for a, vote in zip(group, group_votes or [None] * len(group), strict=True)
+        ]
         for group, group_votes in zip(groups, votes, strict=True)
     ]
 
@@ -115,7 +137,7 @@ def _answer_with(
     model: Model,
     missing: list[Asked],
     settings: EvaluationSettings,
-    verifier: VerifierPool,
+    verifier: Verifier,
     bar: tqdm,
 ) -> list[EngineTime]:
     """Send the missing problems of one model to its engines; grade and write what comes back."""
@@ -148,8 +170,19 @@ def _requests(
     model: Model, missing: list[Asked], settings: EvaluationSettings
 ) -> tuple[list[Request], int]:
     """A request for each problem, by its number in `missing`, and the tokens that the engine must hold for one."""
-    render = prompt_renderer(settings.input_template, settings.apply_chat_template, model.tokenizer)
-    prompts = [render(problem.question) for _, problem in missing]
+    render, render_program = (
+        prompt_renderer(
+            template,
+            settings.uses_chat_template,
+            model.tokenizer,
+            system_prompt=read_system_prompt(settings.system),
+        )
+        for template in (settings.template, settings.program_template)
+    )
+    prompts = [
+        (render if problem.tests is None else render_program)(problem.question)
+        for _, problem in missing
+    ]
     token_ids = model.tokenizer(prompts, add_special_tokens=False)["input_ids"]
     longest = max(map(len, token_ids)) + settings.max_new_tokens
     max_model_len = min(longest, model.max_positions or longest)
@@ -176,13 +209,13 @@ def _requests(
 def _grade_and_write(
     batch: list[tuple[int, list[Completion]]],
     missing: list[Asked],
-    verifier: VerifierPool,
+    verifier: Verifier,
     bar: tqdm,
 ) -> None:
     """Grade finished problems together, then append each to its file."""
     rows = [
         (
-            missing[index][1].answer,
+            missing[index][1].label,
             Answer(
                 text=completion.text,
                 num_tokens=completion.num_tokens,

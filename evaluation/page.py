@@ -64,8 +64,8 @@ def _score_table(mode: str, results: dict[str, Any]) -> str:
             cells = "".join(f"<td>{cell}</td>" for cell in cells)
             rows += f"<tr class=published><th>{html.escape(name)}</th>{cells}</tr>"
     captions = ["Per cent; the small figures are 95 % intervals."]
-    if mode == "greedy" and "published" in results:
-        captions += [results["published"]["source"], *results["published"]["notes"]]
+    if mode == "greedy":
+        captions += results.get("published_notes", [])
     return (
         f"<section><h2>{title}</h2><table><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table>"
         f"<p class=caption>{'<br>'.join(map(html.escape, captions))}</p>{_details(results['scores'][mode])}</section>"

@@ -10,15 +10,36 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from code_sandbox.runner import SandboxError
 from evaluation.answers import AnswerFile, folder_name, weights_digest
 from evaluation.benchmarks import FIVE, ProblemSet, load_problems
 from evaluation.engine import visible_gpus
 from evaluation.models import Model, check_model, display_names
-from pure_rlhf.config import DEFAULT_INPUT_TEMPLATE, ConfigError
+from pure_rlhf.config import DEFAULT_INPUT_TEMPLATE, DEFAULT_PROGRAM_TEMPLATE, ConfigError
 from pure_rlhf.grading import MAX_TIMEOUT_SECONDS
 from pure_rlhf.grading.equality import VERSION
+from pure_rlhf.grading.program_settings import ProgramSettings
+from pure_rlhf.grading.verifier import make_sandbox
+from pure_rlhf.prompt_styles import read_system_prompt
 
 ANSWERS = "answers"
+
+
+@dataclass(frozen=True)
+class PromptStyle:
+    """How a problem is asked."""
+
+    template: str
+    system: str
+    chat: bool
+
+
+PROMPT_STYLES = {
+    "pure": PromptStyle(DEFAULT_INPUT_TEMPLATE, "none", False),
+    "prime": PromptStyle(
+        "{}\n\nPresent the answer in LaTex format: \\boxed{Your answer}", "actions", True
+    ),
+}
 Mode = Literal["greedy", "sampled"]
 
 
@@ -45,12 +66,21 @@ class EvaluationSettings:
     """Longer answers are cut, and counted."""
     max_problems: int | None = None
     """Only the first so many problems of each benchmark (for a trial; the table says so)."""
-    input_template: str = DEFAULT_INPUT_TEMPLATE
+    prompt_style: Literal["pure", "prime"] = "pure"
+    """Whose prompts: pure, this project's; prime, the seven actions as a system prompt (in our words), PRIME's request
+    for the answer, and the chat template. The next four win."""
+    input_template: str | None = None
     """The prompt; the first {} is replaced by the problem. Must be the one of the training."""
-    apply_chat_template: bool = False
+    program_template: str = DEFAULT_PROGRAM_TEMPLATE
+    """The same for problems of code."""
+    system_prompt: str | None = None
+    """none, actions, or a file with a text of your own."""
+    apply_chat_template: bool | None = None
     """Put the prompt through the tokenizer's chat template as well."""
     published: bool = False
     """Print the figures of PURE's paper beside the models, marked as published."""
+    published_prime: bool = False
+    """The same of PRIME's."""
     num_engines: int = 0
     """vLLM engines; 0: one a GPU, one on a CPU host."""
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
@@ -65,6 +95,29 @@ class EvaluationSettings:
     """Grading processes."""
     verifier_timeout: float = 10.0
     """Seconds that one comparison may take before it counts as wrong."""
+
+    @property
+    def template(self) -> str:
+        """The prompt of a problem of mathematics."""
+        return (
+            PROMPT_STYLES[self.prompt_style].template
+            if self.input_template is None
+            else self.input_template
+        )
+
+    @property
+    def system(self) -> str:
+        """The name of the system prompt."""
+        return (
+            PROMPT_STYLES[self.prompt_style].system
+            if self.system_prompt is None
+            else self.system_prompt
+        )
+
+    @property
+    def uses_chat_template(self) -> bool:
+        style = PROMPT_STYLES[self.prompt_style].chat
+        return style if self.apply_chat_template is None else self.apply_chat_template
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +164,12 @@ def prepare(settings: EvaluationSettings) -> Plan:
             text = str(error)
             problems.append(text if name in text else f"{name}: {text}")
     problems += _foreign_results(settings, names)
+    problems += _sandbox_problems(problem_sets)
+    try:
+        read_system_prompt(settings.system)
+    except ValueError as error:
+        problems.append(f"--system_prompt {error}")
+        raise ConfigError(problems) from error
     modes: list[Mode] = ["greedy", "sampled"] if settings.num_samples else ["greedy"]
     for model, problem_set, mode in itertools.product(models, problem_sets, modes):
         folder = settings.output_dir / ANSWERS / folder_name(model.name)
@@ -124,6 +183,19 @@ def prepare(settings: EvaluationSettings) -> Plan:
     if problems:
         raise ConfigError(problems)
     return Plan(models=models, problem_sets=problem_sets, tasks=tasks)
+
+
+def _sandbox_problems(problem_sets: list[ProblemSet]) -> list[str]:
+    """Why programs cannot be run on this host, where there are some to run."""
+    names = [s.name for s in problem_sets if any(problem.tests for problem in s.problems)]
+    if not names:
+        return []
+    try:
+        with make_sandbox(ProgramSettings(workers=1)) as sandbox:
+            sandbox.try_out()
+    except SandboxError as error:
+        return [f"--benchmarks {', '.join(names)}: programs cannot be run here: {error}"]
+    return []
 
 
 def _foreign_results(settings: EvaluationSettings, names: list[str]) -> list[str]:
@@ -153,7 +225,9 @@ def _check_values(settings: EvaluationSettings) -> list[str]:
         ("max_new_tokens", settings.max_new_tokens, settings.max_new_tokens >= 1, "must be at least 1"),
         ("max_problems", settings.max_problems, settings.max_problems is None or settings.max_problems >= 1,
          "must be at least 1"),
-        ("input_template", settings.input_template, "{}" in settings.input_template, "must hold {} for the problem"),
+        ("input_template", settings.template, "{}" in settings.template, "must hold {} for the problem"),
+        ("program_template", settings.program_template, "{}" in settings.program_template,
+         "must hold {} for the problem"),
         ("num_engines", settings.num_engines, settings.num_engines >= 0, "must be 0 or more"),
         ("num_engines", settings.num_engines, settings.num_engines <= num_gpus, f"this host has {num_gpus} GPUs"),
         ("verifier_workers", settings.verifier_workers, settings.verifier_workers >= 1, "must be at least 1"),
@@ -174,10 +248,14 @@ def _provenance(
         "verifier": VERSION,
         "mode": mode,
         "max_new_tokens": settings.max_new_tokens,
-        "input_template": settings.input_template,
-        "apply_chat_template": settings.apply_chat_template,
+        "input_template": settings.template,
+        "apply_chat_template": settings.uses_chat_template,
         "dtype": settings.dtype,
     }
+    if any(problem.tests for problem in problem_set.problems):
+        values["input_template"] = settings.program_template
+    if settings.system != "none":
+        values["system_prompt"] = read_system_prompt(settings.system)
     if mode == "sampled":
         values |= {
             "num_samples": settings.num_samples,

@@ -24,7 +24,10 @@ from evaluation.scoring import (
     wilson_interval,
 )
 
-PUBLISHED_FILE = Path(__file__).with_name("published_results.json")
+PUBLISHED_FILES = {
+    "published": Path(__file__).with_name("published_results.json"),
+    "published_prime": Path(__file__).with_name("published_prime.json"),
+}
 Groups = Sequence[list[Answer]]  # the answers of each problem, in the problems' order
 
 
@@ -51,7 +54,10 @@ def summarise(groups: Groups, mode: str) -> dict[str, Any]:
         "interval": bootstrap_interval([scores]),
         "num_samples": n,
         "pass_at_k": {str(k): sum(pass_at_k(n, c, k) for c in counts) / len(groups) for k in ks},
-        "majority": sum(majorities) / len(groups),
+        # programs do not vote
+        "majority": sum(majorities) / len(groups)
+        if any(answer.vote is not None for answer in answers) or not any(counts)
+        else None,
     }
 
 
@@ -93,9 +99,9 @@ def build_results(answers: dict[str, dict[str, dict[str, Groups]]]) -> dict[str,
     return results
 
 
-def load_published() -> dict[str, Any]:
-    """The table of PURE's paper; scores in per cent, averages recomputed."""
-    return json.loads(PUBLISHED_FILE.read_text(encoding="utf-8"))
+def load_published(name: str = "published") -> dict[str, Any]:
+    """The table of PURE's paper, or of PRIME's; scores in per cent, averages recomputed."""
+    return json.loads(PUBLISHED_FILES[name].read_text(encoding="utf-8"))
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -111,8 +117,8 @@ def markdown(results: dict[str, Any]) -> str:
             average = results["averages"][mode][model]
             cells = [_score(scores[name]) for name in benchmarks]
             rows.append([model, *cells, *[_score(average)] * several])
-        if mode == "greedy" and "published" in results:
-            rows += published_cells(results["published"], benchmarks)
+        for table in published_tables(results) if mode == "greedy" else ():
+            rows += published_cells(table, benchmarks)
         parts.append(
             f"## {how} (%)\n\n{_table(['model', *benchmarks, *['average'] * several], rows)}\n\n"
             f"In brackets: 95 % intervals ({interval}{'; of the average: bootstrap over problems' * several})."
@@ -125,8 +131,10 @@ def markdown(results: dict[str, Any]) -> str:
     parts.append(
         "## Benchmarks\n\n" + "\n".join(f"- {_describe(b)}" for b in results["benchmarks"])
     )
-    if "published" in results:
-        notes = [results["published"]["source"], *results["published"]["notes"]]
+    notes = [
+        note for table in published_tables(results) for note in (table["source"], *table["notes"])
+    ]
+    if notes:
         parts.append("## Published figures\n\n" + "\n".join(f"- {note}" for note in notes))
     return "\n\n".join(parts) + "\n"
 
@@ -136,8 +144,13 @@ def _score(summary: dict[str, Any]) -> str:
     return f"{100 * summary['score']:.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
+def published_tables(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those that were asked for."""
+    return [results[name] for name in PUBLISHED_FILES if name in results]
+
+
 def published_cells(published: dict[str, Any], benchmarks: list[str]) -> list[list[str]]:
-    """The paper's models on these benchmarks; an average only where they are the paper's five.
+    """The paper's models on these benchmarks; an average only where they are the paper's.
 
     A row: name, a cell a benchmark ("" where the paper has none), and the average where there is more than one.
     """
@@ -155,7 +168,12 @@ def published_cells(published: dict[str, Any], benchmarks: list[str]) -> list[li
 def _sampled_table(models: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     ks = list(next(iter(next(iter(models.values())).values()))["pass_at_k"])
     rows = [
-        [model, name, *(f"{100 * s['pass_at_k'][k]:.1f}" for k in ks), f"{100 * s['majority']:.1f}"]
+        [
+            model,
+            name,
+            *(f"{100 * s['pass_at_k'][k]:.1f}" for k in ks),
+            "" if s["majority"] is None else f"{100 * s['majority']:.1f}",
+        ]
         for model, scores in models.items()
         for name, s in scores.items()
     ]
@@ -246,14 +264,21 @@ def write_report(plan: Plan, settings: EvaluationSettings) -> str:
         }
         for s in plan.problem_sets
     ]
-    if settings.published:
-        results["published"] = load_published()
+    for name in PUBLISHED_FILES:
+        if getattr(settings, name):
+            results[name] = load_published(name)
     text = markdown(results)
     folder = settings.output_dir
     (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     (folder / "results.md").write_text(text, encoding="utf-8")
-    if settings.published:
-        results["published_rows"] = published_cells(results["published"], list(used))
+    tables = published_tables(results)
+    if tables:
+        results["published_rows"] = [
+            row for table in tables for row in published_cells(table, list(used))
+        ]
+        results["published_notes"] = [
+            note for table in tables for note in (table["source"], *table["notes"])
+        ]
     page = render_page(results, _page_rows(answers, used))
     (folder / "evaluation_report.html").write_text(page, encoding="utf-8")
     return text

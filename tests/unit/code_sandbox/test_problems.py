@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -23,6 +24,7 @@ CALL = Problem(kind="call", tests=(Case("[1, 2]", "3"), Case("[[]]", '["x"]')), 
     [
         STDIN,
         CALL,
+        replace(CALL, site_imports=True),
         Problem(kind="call", tests=(Case("[1]", "[1]"),), function="f", wrapped=True),
         Problem(kind="asserts", checks="assert f(1) == 1\n"),
         Problem(kind="stdin", tests=(Case("ü\u2028", "\\u0000"),), special_checker=True),
@@ -56,6 +58,7 @@ def test_lists_of_taco_apps_and_prime() -> None:
         tests=(Case("[1, 2]", "[3]"), Case("[3, 4]", "[7]")),
         function="add",
         wrapped=True,
+        site_imports=True,
     )
     longer = read_problem({"fn_name": "f", "inputs": [[1], [2]], "outputs": [[3], [7, 8]]})
     assert not longer.wrapped, "one list of two: lists are the values"
@@ -88,7 +91,7 @@ def test_rows_of_livecodebench() -> None:
         {"input": "[]", "output": '["x"]', "testtype": "functional"},
     ]
     row = {"public_test_cases": json.dumps(calls), "metadata": '{"func_name": "add"}'}
-    assert read_livecodebench(row) == CALL
+    assert read_livecodebench(row) == replace(CALL, site_imports=True)
 
 
 def test_rows_of_mbpp_and_humaneval() -> None:

@@ -112,6 +112,26 @@ def test_published_figures_stand_beside_the_users() -> None:
     line = "| PURE-PRM, Qwen2.5-Math-7B (published) | 81.8 | 38.2 | 44.7 | 16.7 | 60.0 | 48.3* |"
     assert line in text and "prints an average of 49.3" in text
     assert "| mine | 100.0 (20.7 to 100.0) |" in text
+    both = {"published": load_published(), "published_prime": load_published("published_prime")}
+    text = markdown(results | {"benchmarks": rows} | both)
+    # amc23 is not PRIME's AMC, so there is no figure and no average
+    assert (
+        line in text
+        and "| PRIME, step 592, Eurus-2-7B-SFT (published) | 79.2 | 38.6 | 42.1 | 26.7 |  |  |"
+        in text
+    )
+    assert "prints an average of 36.9" in text
+
+
+def test_programs_have_no_majority() -> None:
+    groups = [[answer(True), answer(False)], [answer(False), answer(False)]]
+    assert summarise(groups, "sampled")["majority"] is None
+    text = markdown(
+        build_results({"sampled": {"mine": {"humaneval": groups}}})
+        | {"benchmarks": [{"name": "humaneval", "num_problems": 2, "num_used": 2, "source": "x",
+                           "licence": "MIT", "notes": ()}], "num_samples": 2}
+    )  # fmt: skip
+    assert "| mine | humaneval | 25.0 | 50.0 |  |" in text
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
