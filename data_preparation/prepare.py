@@ -257,7 +257,11 @@ def run_stages(
     preparation = Preparation(settings, texts)
     names = {source: _short_name(source) for source in rows}
     count = sum(map(len, rows.values()))
-    digest = hashlib.sha256(json.dumps(rows, sort_keys=True, default=str).encode()).hexdigest()
+    digest = hashlib.sha256()
+    for source, found in rows.items():  # row by row: there may be a million
+        digest.update(source.encode())
+        for row in found:
+            digest.update(json.dumps(row, sort_keys=True, default=str).encode())
 
     def read() -> Iterator[tuple[Item | str, Outcome]]:
         for source, found in rows.items():
@@ -265,7 +269,7 @@ def run_stages(
                 outcome = read_item(row, names[source], number)
                 yield f"{names[source]}:{number}", outcome
 
-    items = preparation.stage("read", count, digest, read)
+    items = preparation.stage("read", count, digest.hexdigest(), read)
     items = preparation.stage(
         "rules", len(items), "", lambda: ((item, reason_to_drop(item) or item) for item in items)
     )
