@@ -86,13 +86,19 @@ def test_the_defaults_are_the_recipe_too() -> None:
 
 
 def test_flags_in_readme_and_docs_exist() -> None:
+    from data_preparation.prepare import PreparationSettings
     from evaluation.evaluate import EvaluationSettings
     from evaluation.evaluate_prm import PrmEvaluationSettings
     from prm_training.settings import PrmTrainingSettings
     from pure_rlhf.cli import doctor, wandb_workspace
     from pure_rlhf.cli.train_pure import _flag_names
+    from pure_rlhf.sft.settings import SftConfig
 
-    names = set(_flag_names(PureConfig()))
+    names = {
+        name
+        for settings in (PureConfig(), SftConfig(), PreparationSettings())
+        for name in _flag_names(settings)
+    }
     # of ray, tests/run.sh, compare_credit_assignment.sh, tests.adversarial, wandb_workspace, and of the published code
     others = {"help", "head", "address", "num-gpus", "working-dir", "slow", "quick", "processes"}
     others |= {"disable_weighted_reward"}
