@@ -193,7 +193,8 @@ class _Trainer(SFTTrainer):
         logs = logs_dict or {}
         now = time.perf_counter()
         values = {
-            "sft/loss": logs["loss_mean"],
+            # upstream's is that of this rank's rows
+            "sft/loss": self.strategy.all_reduce({"loss": logs["loss_mean"]})["loss"],
             "sft/learning_rate": logs["lr"],
             "sft/grad_norm": logs["grad_norm"],
             "timing/total": now - self._began,

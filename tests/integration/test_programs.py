@@ -88,8 +88,9 @@ def test_prime_on_mathematics_and_programs(tmp_path: Path) -> None:
     assert 0.5 < evaluation["before"]["pass@1"] <= 1, "the shipped policy knows both"
 
 
-def train_sft(data: Path, folder: Path, *flags: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "pure_rlhf.cli.train_sft"]
+def train_sft(data: Path, folder: Path, *flags: str, ranks: int = 1) -> subprocess.Popen:
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)]
+    command = [sys.executable, *(launcher if ranks > 1 else []), "-m", "pure_rlhf.cli.train_sft"]
     settings = {
         "model.model_name_or_path": WORLD / "policy",
         "data.dataset": data / "rows.jsonl",
@@ -140,6 +141,20 @@ def test_a_warm_up_that_is_killed_goes_on_to_the_same_weights(tmp_path: Path) ->
     environment = os.environ | {"PURE_HOST": "cpu", "PYTHONPATH": str(ROOT)}
     assert subprocess.run(page, env=environment, cwd=ROOT, check=False).returncode == 0
     assert "Write a program" in (killed / "sft_report.html").read_text(encoding="utf-8")
+
+
+def test_two_ranks_warm_up_as_one_does(tmp_path: Path) -> None:
+    data, one, two = tmp_path / "data", tmp_path / "one", tmp_path / "two"
+    warm_up.main(data, rows=110, train=2, test=2)
+    shorter = ("--train.max_epochs", "1", "--ckpt.save_steps", "-1")
+    assert train_sft(data, one, *shorter, "--train.micro_batch_size", "16").wait(600) == 0
+    assert train_sft(data, two, *shorter, ranks=2).wait(600) == 0
+    rows = list(zip(metrics(one), metrics(two), strict=True))
+    assert len(rows) == 7
+    for ours, theirs in rows:
+        for name in ("sft/loss", "sft/grad_norm", "sft/held_out_loss"):
+            if name in ours:
+                assert abs(theirs[name] / ours[name] - 1) < 0.01, (ours["step"], name)
 
 
 def test_preparation_with_a_model_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
