@@ -9,12 +9,12 @@ from typing import Any
 
 from code_sandbox import data_set_forms
 from code_sandbox.problems import Problem, ProblemError, read_problem
+from evaluation.benchmarks import find_answer
 from pure_rlhf.data import CODE, MATH
 from pure_rlhf.grading.final_answer import extract_answer
 
 QUESTIONS = ("problem", "question", "description", "prompt", "text")
 SOLUTIONS = ("solution", "answer")
-HASHES = "####"  # before the answer of a solution of GSM8K
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,14 +85,13 @@ def read_item(row: object, source: str, number: int) -> Item | str:
 
 def _answer(row: Mapping[str, Any], solution: str) -> str | None:
     """Of the column of answers, where that is short or ends in one; else what the solution's last box holds."""
-    value = row.get("answer")
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    text = find_answer(row.get("answer"), "as_is")
+    if text is None:
         return extract_answer(solution, "training")
-    text = str(value).strip()
-    if HASHES in text:
-        return text.rpartition(HASHES)[2].strip().replace(",", "")
+    text = text.strip()
+    after_hashes = find_answer(text, "after_hashes")  # GSM8K
+    if after_hashes is not None:
+        return after_hashes
     boxed = extract_answer(text, "training")
     return boxed if boxed is not None else text or extract_answer(solution, "training")
 

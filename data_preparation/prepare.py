@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
 from tqdm import tqdm
@@ -27,7 +27,7 @@ from data_preparation.open_questions import STAGE, make_open
 from data_preparation.overlap import DEFAULT_WORDS, Duplicates, EvaluationTexts
 from data_preparation.page import SampleRecord, StageRecord, render_preparation_page
 from data_preparation.rules import reason_to_drop
-from data_preparation.validate import TEMPLATE, Thresholds, TriesFile, TrySettings, try_problems
+from data_preparation.validate import ModelSettings, Thresholds, TriesFile, try_problems
 from evaluation.benchmarks import BENCHMARKS, MATHEMATICS, load_problems
 from evaluation.engine import EngineDied
 from evaluation.models import Model, check_model
@@ -41,25 +41,6 @@ SAMPLES_A_REASON = 5
 EXIT_BAD_SETTINGS, EXIT_ENGINE_DIED, EXIT_INTERRUPTED = 2, 3, 130
 Outcome = Item | str | tuple[str, str]
 """A problem that is kept, the reason why it is dropped, or that reason and a note."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelSettings:
-    """The model that validates, served by vLLM; PRIME used QwQ-32B-Preview and Qwen2.5-Math-72B-Instruct."""
-
-    name: str | None = None
-    """Folder or hub name. None: no validation."""
-    tries: Annotated[int, Bounds(low=1, high=64, remedy="PRIME tries 5 times")] = 5
-    temperature: Annotated[float, Bounds(above=0, remedy="PRIME's is 0.8")] = 0.8
-    top_p: Annotated[float, Bounds(above=0, high=1, remedy="PRIME's is 0.95")] = 0.95
-    max_new_tokens: Annotated[int, Bounds(low=1, remedy="PRIME's is 16384")] = 16384
-    template: str = TEMPLATE
-    """The first {} is replaced by the problem."""
-    apply_chat_template: bool = True
-    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
-    gpu_memory_utilization: Annotated[float, Bounds(above=0, high=1, remedy="a share")] = 0.9
-    num_engines: Annotated[int, Bounds(low=0, remedy="0: one a GPU")] = 0
-    """0: one a GPU, one on a CPU host."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -334,18 +315,6 @@ def _validated(
     preparation: Preparation, items: list[Item], model: Model
 ) -> tuple[list[Item], TriesFile]:
     settings = preparation.settings
-    asked = dataclasses.asdict(settings.model)
-    how = TrySettings(
-        num_tries=settings.model.tries,
-        seed=settings.seed,
-        **{
-            name: asked[name]
-            for name in (
-                "temperature", "top_p", "max_new_tokens", "apply_chat_template", "template", "dtype",
-                "gpu_memory_utilization", "num_engines",
-            )
-        },
-    )  # fmt: skip
     header = tries_header(settings)
     path = preparation.folder / "tries.jsonl"
     try:
@@ -360,7 +329,9 @@ def _validated(
         ) as verifier,
         tqdm(total=len(of_mathematics), initial=done, desc="tries", unit="problem") as bar,
     ):
-        for count in try_problems(items, model, how, file, verifier, preparation.folder / "logs"):
+        for count in try_problems(
+            items, model, settings.model, settings.seed, file, verifier, preparation.folder / "logs"
+        ):
             bar.update(count)
 
     def passed() -> Iterator[tuple[Item | str, Outcome]]:

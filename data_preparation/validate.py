@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from data_preparation.items import Item
 from evaluation.engine import (
@@ -24,6 +24,7 @@ from evaluation.engine import (
 )
 from evaluation.line_file import LineFile
 from evaluation.models import Model
+from pure_rlhf.bounds import Bounds
 from pure_rlhf.data import MATH, prompt_renderer
 from pure_rlhf.grading.pool import VerifierPool
 
@@ -32,6 +33,25 @@ TEMPLATE = (
     "{}\n\nSolve the problem step by step and put your final answer within \\boxed{}. If it cannot be solved, because "
     "something is missing or contradicts itself, say why and write \\boxed{No solution}."
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """The model that validates, served by vLLM; PRIME used QwQ-32B-Preview and Qwen2.5-Math-72B-Instruct."""
+
+    name: str | None = None
+    """Folder or hub name. None: no validation."""
+    tries: Annotated[int, Bounds(low=1, high=64, remedy="PRIME tries 5 times")] = 5
+    temperature: Annotated[float, Bounds(above=0, remedy="PRIME's is 0.8")] = 0.8
+    top_p: Annotated[float, Bounds(above=0, high=1, remedy="PRIME's is 0.95")] = 0.95
+    max_new_tokens: Annotated[int, Bounds(low=1, remedy="PRIME's is 16384")] = 16384
+    template: str = TEMPLATE
+    """The first {} is replaced by the problem."""
+    apply_chat_template: bool = True
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    gpu_memory_utilization: Annotated[float, Bounds(above=0, high=1, remedy="a share")] = 0.9
+    num_engines: Annotated[int, Bounds(low=0, remedy="0: one a GPU")] = 0
+    """0: one a GPU, one on a CPU host."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,26 +156,11 @@ class TriesFile:
         self.found |= found
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrySettings:
-    """How a model is asked."""
-
-    num_tries: int
-    temperature: float
-    top_p: float
-    max_new_tokens: int
-    apply_chat_template: bool
-    template: str
-    dtype: str
-    gpu_memory_utilization: float
-    num_engines: int
-    seed: int
-
-
 def try_problems(
     items: Sequence[Item],
     model: Model,
-    settings: TrySettings,
+    settings: ModelSettings,
+    seed: int,
     file: TriesFile,
     verifier: VerifierPool,
     log_dir: Path,
@@ -180,11 +185,11 @@ def try_problems(
         request = Request(
             id=index,
             prompt_token_ids=ids,
-            num_answers=settings.num_tries,
+            num_answers=settings.tries,
             max_new_tokens=room,
             temperature=settings.temperature,
             top_p=settings.top_p,
-            seed=zlib.crc32(f"{settings.seed}/{item.id}".encode()),  # not of the order
+            seed=zlib.crc32(f"{seed}/{item.id}".encode()),  # not of the order
         )
         (requests if room >= 1 else too_long).append(request)
     nothing = Completion(text="", num_tokens=0, truncated=True)
@@ -197,7 +202,7 @@ def try_problems(
         dtype=settings.dtype,
         gpu_memory_utilization=settings.gpu_memory_utilization,
         enforce_eager=False,
-        seed=settings.seed,
+        seed=seed,
     )
     num_engines = settings.num_engines or max(1, len(visible_gpus()))
     for batch in generate(requests, engine, num_engines=num_engines, log_dir=log_dir):

@@ -170,12 +170,13 @@ def _requests(
     model: Model, missing: list[Asked], settings: EvaluationSettings
 ) -> tuple[list[Request], int]:
     """A request for each problem, by its number in `missing`, and the tokens that the engine must hold for one."""
+    system_prompt = read_system_prompt(settings.system)
     render, render_program = (
         prompt_renderer(
             template,
             settings.uses_chat_template,
             model.tokenizer,
-            system_prompt=read_system_prompt(settings.system),
+            system_prompt=system_prompt,
         )
         for template in (settings.template, settings.program_template)
     )

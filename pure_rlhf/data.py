@@ -98,16 +98,20 @@ def load_prompts(
         ValueError: as `load_rows`; or a column is missing or empty; or no prompt fits the limit.
     """
     rows = load_rows(source, split)
+    abilities: list[str] = []
     labels: list[str | Problem | None] = []
     for number, row in enumerate(rows, start=1):
         where = f"{source}, row {number}"
         _check_row(row, where, input_key, label_key)
-        if _ability(row, where, ability_key) == CODE:
+        abilities.append(_ability(row, where, ability_key))
+        if abilities[-1] == CODE:
             labels.append(_tests(row[label_key], where, label_key, allow_asserts))
         else:
             labels.append(_final_answer(row[label_key], where, label_key))
     renders = {MATH: render, CODE: render_program or render}
-    prompts = [renders[_ability(row, "", ability_key)](row[input_key]) for row in rows]
+    prompts = [
+        renders[ability](row[input_key]) for ability, row in zip(abilities, rows, strict=True)
+    ]
     encoded = (
         tokenizer(prompts, add_special_tokens=False)["input_ids"]
         if tokenizer

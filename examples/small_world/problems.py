@@ -145,10 +145,11 @@ def make_problem(generator: random.Random, kind: str | None = None) -> Problem:
 
 
 def _listed(operations: list[Operation] | tuple[Operation, ...]) -> str:
-    return ", ".join(_in_words(operation) for operation in operations)
+    return ", ".join(in_words(operation) for operation in operations)
 
 
-def _in_words(operation: Operation) -> str:
+def in_words(operation: Operation) -> str:
+    """As a question asks for it, such as "add 7" or "double it"."""
     if operation in WORDS:
         return WORDS[operation]
     return f"{'add' if operation.symbol == '+' else 'take away'} {operation.number}"

@@ -11,7 +11,7 @@ import json
 import random
 from dataclasses import dataclass
 
-from examples.small_world.problems import WORDS, Operation
+from examples.small_world.problems import WORDS, Operation, in_words
 
 NUM_OPERATIONS = (1, 2, 3, 4)
 NUM_OPERATIONS_WEIGHTS = (0.2, 0.35, 0.3, 0.15)
@@ -33,7 +33,7 @@ class ProgramProblem:
 
     @property
     def question(self) -> str:
-        told = ", ".join(_in_words(operation) for operation in self.operations)
+        told = ", ".join(in_words(operation) for operation in self.operations)
         return f"Write a program: read a number, {told} and print it."
 
     @property
@@ -53,12 +53,6 @@ class ProgramProblem:
             assert found is not None, "no divisions"
             value = found
         return value
-
-
-def _in_words(operation: Operation) -> str:
-    if operation in WORDS:
-        return WORDS[operation]
-    return f"{'add' if operation.symbol == '+' else 'take away'} {operation.number}"
 
 
 def make_program_problem(generator: random.Random) -> ProgramProblem:

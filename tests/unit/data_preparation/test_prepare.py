@@ -13,8 +13,8 @@ from data_preparation import prepare as command
 from data_preparation.prepare import ModelSettings, PreparationSettings, run
 from data_preparation.validate import Thresholds
 from pure_rlhf.data import load_prompts
+from tests.shared_data import ROOT as DATA
 
-DATA = Path(__file__).parents[4] / "shared" / "data"
 EVIL = '</script><script>document.title="pwned"</script><img src=x onerror=alert(1)>'
 ROWS = [
     {"problem": "What is 2+2?", "solution": r"\boxed{4}"},
