@@ -32,6 +32,12 @@ def checkpoint_tag(checkpoints: str) -> str | None:
     return tag_to_load(policy_checkpoints(checkpoints))
 
 
+def last_good(checkpoints: str) -> str:
+    """For a message: where the checkpoint is that a run goes on from."""
+    tag = checkpoint_tag(checkpoints)
+    return f"Last good checkpoint: {policy_checkpoints(checkpoints) / tag if tag else 'none was saved yet'}"
+
+
 def is_whole(checkpoint: Path) -> bool:
     """Whether a folder holds a checkpoint that was written to its end."""
     return not checkpoint.name.endswith(DRAFT) and (checkpoint / METRIC_FILE).is_file()

@@ -2,11 +2,12 @@
 
 It is removed when the run ends well. After a failure it stays for a week, since Ray's logs are in it. What a killed
 run left is removed by the next one. So is the KiB of shared memory that Intel's OpenMP, with which PyTorch computes on
-a CPU, leaves of every process that is killed, as Ray ends its own.
+a CPU, leaves of every process that is killed, as Ray ends its own, and the semaphores of the pools of such a process.
 """
 
 from __future__ import annotations
 
+import multiprocessing.process
 import os
 import shutil
 import tempfile
@@ -18,6 +19,7 @@ LONGEST_PARENT = 30
 """Characters; Ray's sockets are some 70 deeper, and Linux takes 107."""
 SHARED_MEMORY = Path("/dev/shm")
 OPENMP_PREFIX = "__KMP_REGISTERED_LIB_"
+SEMAPHORE_PREFIX = "sem.pure_"
 _FAILED = "failed"
 
 
@@ -55,12 +57,26 @@ def leave_scratch(scratch: Path | None, *, failed: bool) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def name_semaphores() -> None:
+    """Call the semaphores that this process makes from now on after it, so that they can be told from others' later.
+
+    They have a name where processes are spawned, and whoever is killed with Python's resource tracker leaves it behind.
+    """
+    config = multiprocessing.process.current_process()._config  # type: ignore[attr-defined]
+    config["semprefix"] = f"/{SEMAPHORE_PREFIX.removeprefix('sem.')}{os.getpid()}_{os.getuid()}"
+
+
 def remove_shared_memory() -> None:
     """Of this user's processes that are gone; each is called after its process and its user."""
-    for left in SHARED_MEMORY.glob(f"{OPENMP_PREFIX}*_{os.getuid()}"):
-        process = left.name.removeprefix(OPENMP_PREFIX).partition("_")[0]
-        if process.isdecimal() and not Path("/proc", process).exists():
-            left.unlink(missing_ok=True)
+    user = os.getuid()
+    for prefix, names in (
+        (OPENMP_PREFIX, f"{OPENMP_PREFIX}*_{user}"),
+        (SEMAPHORE_PREFIX, f"{SEMAPHORE_PREFIX}*_{user}-*"),
+    ):
+        for left in SHARED_MEMORY.glob(names):
+            process = left.name.removeprefix(prefix).partition("_")[0]
+            if process.isdecimal() and not Path("/proc", process).exists():
+                left.unlink(missing_ok=True)
 
 
 def _remove_old(parent: Path) -> None:

@@ -77,13 +77,18 @@ def write(name: str, packages: dict[str, str]) -> None:
 
 def main() -> None:
     tests: dict[str, dict[str, str]] = {}
+    tests_lock = FOLDER / "tests.lock"
+    known_tests = tests_lock.read_text(encoding="utf-8") if tests_lock.is_file() else ""
+    if "--upgrade" in sys.argv:
+        known_tests = ""
     for host in HOSTS:
         path = FOLDER / f"{host}.lock"
         inputs = ["../requirements.txt", f"{host}.in"]
         known = path.read_text(encoding="utf-8") if path.is_file() else ""
         packages = resolve(host, inputs, known, sys.argv[1:])
         write(path.name, packages)
-        with_tests = resolve(host, [*inputs, "tests.in"], path.read_text(encoding="utf-8"), [])
+        known = path.read_text(encoding="utf-8") + known_tests
+        with_tests = resolve(host, [*inputs, "tests.in"], known, [])
         changed = [name for name in packages if with_tests.get(name) != packages[name]]
         if changed:
             sys.exit(f"tests.in asks for other versions than {path.name}: {changed}")

@@ -1,4 +1,4 @@
-"""Fixtures: a small world of random models, made once a session."""
+"""A small world of random models, made once a session; which of two processes has which tests (`tests/run.sh`)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.host_speed import host_is_fast_enough  # noqa: F401 (a fixture)
+from tests.host_speed import MEASURED, host_is_fast_enough, host_seconds  # noqa: F401 (a fixture)
 
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        os.environ[MEASURED] = str(host_seconds())  # now, while nothing else is going on
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """`--dist loadgroup`: one process makes the real runs, which come first, one at a time; the other has all else."""
+    if not getattr(config.option, "loadgroup", False):  # set in xdist's own processes
+        return
+    items.sort(key=lambda item: item.get_closest_marker("integration") is None)
+    for item in items:
+        real = item.get_closest_marker("integration")
+        item.add_marker(pytest.mark.xdist_group("real runs" if real else item.path.name))
 
 
 @dataclass(frozen=True)

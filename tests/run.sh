@@ -35,7 +35,8 @@ if [ "${1:-}" = --slow ]; then
 elif [ $# -eq 0 ]; then
     "$bin/ruff" check .
     "$bin/ruff" format --check --quiet .
-    # beside the tests, because each of the two keeps one core busy for minutes
+    # real runs beside everything else: what starts them keeps one core busy (tests/conftest.py)
+    arguments+=(-n 2 --dist loadgroup --no-loadscope-reorder)
     types=$(mktemp)
     "$bin/pyright" --pythonpath "$bin/python" >"$types" 2>&1 &
     pyright=$!

@@ -169,22 +169,25 @@ def _load(
     loading: list[tuple[RayActorGroup, tuple[Any, ...]]],
 ) -> None:
     """All models at once; on shared GPUs one after the other, and each leaves room for the next."""
-    if not config.shares_gpus:
-        started = [
-            group.async_init_model_from_pretrained(*arguments) for group, arguments in loading
-        ]
-        done = [one for each in started for one in each]
+
+    def wait(done: list[ray.ObjectRef]) -> None:
         try:
             ray.get(done, timeout=config.train.phase_timeout)
         except ray.exceptions.GetTimeoutError:
             raise PhaseTimeoutError("loading the models", config.train.phase_timeout) from None
+
+    if not config.shares_gpus:
+        started = [
+            group.async_init_model_from_pretrained(*arguments) for group, arguments in loading
+        ]
+        wait([one for each in started for one in each])
         return
     for group, arguments in loading:
-        ray.get(group.async_init_model_from_pretrained(*arguments))
+        wait(group.async_init_model_from_pretrained(*arguments))
         if group in learning:
-            ray.get(group.async_run_method("offload_states"))
+            wait(group.async_run_method("offload_states"))
         elif config.ds.zero_stage < 3:
-            ray.get(group.async_run_method("to_host"))
+            wait(group.async_run_method("to_host"))
 
 
 def _engine_starter(config: PureConfig, placement_group: PlacementGroup) -> EngineStarter:

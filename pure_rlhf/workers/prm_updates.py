@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 import ray
 
-from pure_rlhf.checkpoints import checkpoint_tag
+from pure_rlhf.checkpoints import last_good
 from pure_rlhf.monitoring.prm_metrics import update_metrics
 from pure_rlhf.monitoring.run_directory import prune_prm_checkpoints
-from pure_rlhf.validation.prm import PRM_CHECKPOINTS
 from pure_rlhf.workers.gpu_turns import OwnGpus
 
 if TYPE_CHECKING:
@@ -90,15 +89,9 @@ class PrmUpdates:
             reported = ray.get(fitting)[0]
             self.metrics = update_metrics(reported)
         except ValueError as error:  # a worker's too
-            tag = checkpoint_tag(self.config.ckpt.path)
-            last = f"{self._checkpoints}/{tag}" if tag else "none was saved yet"
-            raise RuntimeError(f"{error}. Last good checkpoint: {last}") from error
+            raise RuntimeError(f"{error}. {last_good(self.config.ckpt.path)}") from error
         if "seconds" in reported:
             self.metrics["timing/prm_update"] = reported["seconds"]
-
-    @property
-    def _checkpoints(self) -> Path:
-        return Path(self.config.ckpt.path) / PRM_CHECKPOINTS
 
     def save(self, tag: str) -> None:
         """Before the policy saves under the same tag: a checkpoint of the policy is never without its PRM."""

@@ -23,7 +23,7 @@ from transformers import set_seed
 
 from pure_rlhf import cpu_host
 from pure_rlhf.algorithm.settings import scheduled_coef
-from pure_rlhf.checkpoints import checkpoint_tag
+from pure_rlhf.checkpoints import last_good
 from pure_rlhf.config import PureConfig
 from pure_rlhf.grading.verifier import Verifier
 from pure_rlhf.monitoring.alarm_watch import AlarmWatch
@@ -35,6 +35,7 @@ from pure_rlhf.monitoring.rollout_metrics import timing_per_kilotoken
 from pure_rlhf.monitoring.run_directory import RunDirectory, prune_hf_folders
 from pure_rlhf.monitoring.run_status import RunStatus
 from pure_rlhf.monitoring.sinks import open_sinks
+from pure_rlhf.scratch import name_semaphores
 from pure_rlhf.types import Tokenizer
 from pure_rlhf.validation import Inputs
 from pure_rlhf.workers.experience_maker import PureExperienceMaker
@@ -106,6 +107,7 @@ class PureTrainer(undecorated(PPOTrainer)):
         # upstream only asks whether there is one
         self.eval_dataloader = inputs.eval_prompts.records or inputs.selection_prompts.records
         self.generate_kwargs: JsonObject = {}
+        name_semaphores()  # those of its pools
         self.verifier = Verifier(
             config.verifier_workers,
             config.verifier_timeout,
@@ -306,10 +308,9 @@ class PureTrainer(undecorated(PPOTrainer)):
         """Raises: RuntimeError where the update has made nothing of the policy; it is not saved and not sent then."""
         if math.isfinite(status["policy_loss"]):
             return
-        tag = checkpoint_tag(self.config.ckpt.path)
         raise RuntimeError(
             f"the policy's loss is {status['policy_loss']}, and its weights are of no use any more: a smaller "
-            f"--actor.adam.lr, or --actor.max_norm. Last good checkpoint: {tag or 'none was saved yet'}"
+            f"--actor.adam.lr, or --actor.max_norm. {last_good(self.config.ckpt.path)}"
         )
 
     def broadcast_to_vllm(self) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -75,9 +78,33 @@ def test_shared_memory_of_processes_that_are_gone_is_removed(
     kept = [
         f"__KMP_REGISTERED_LIB_{os.getpid()}_{user}",
         f"__KMP_REGISTERED_LIB_{gone}_{user + 1}",
+        f"sem.pure_{os.getpid()}_{user}-abc",
+        f"sem.pure_{gone}_{user + 1}-abc",
+        "sem.mp-abc",
         "other",
     ]
-    for name in (f"__KMP_REGISTERED_LIB_{gone}_{user}", *kept):
+    removed = [f"__KMP_REGISTERED_LIB_{gone}_{user}", f"sem.pure_{gone}_{user}-abc"]
+    for name in (*removed, *kept):
         (tmp_path / name).touch()
     scratch.remove_shared_memory()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+
+
+def test_semaphores_of_a_killed_process_are_removed() -> None:
+    """With its resource tracker, as Ray ends whole groups of processes; Python alone leaves them."""
+    program = (
+        "import multiprocessing, os, signal\n"
+        "from multiprocessing import resource_tracker\n"
+        "from pure_rlhf.scratch import name_semaphores\n"
+        "name_semaphores()\n"
+        "queue = multiprocessing.get_context('spawn').SimpleQueue()\n"
+        "print(os.getpid(), flush=True)\n"
+        "os.kill(resource_tracker._resource_tracker._pid, signal.SIGKILL)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    names = f"sem.pure_{int(killed.stdout)}_*"
+    assert list(Path("/dev/shm").glob(names))
+    scratch.remove_shared_memory()
+    assert not list(Path("/dev/shm").glob(names))

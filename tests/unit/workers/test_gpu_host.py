@@ -6,7 +6,7 @@ import dataclasses
 import importlib
 import inspect
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -20,6 +20,7 @@ from pure_rlhf.config import (
     TrainConfig,
     VllmConfig,
 )
+from pure_rlhf.monitoring.progress import PhaseTimeoutError
 from pure_rlhf.ray_runtime import PlacementError, place, require_resources
 
 cpu_host.install()
@@ -256,3 +257,18 @@ def test_gpus_that_others_hold_are_not_waited_for_for_ever(monkeypatch: pytest.M
     with pytest.raises(PlacementError, match=r"4 GPUs .* within 60 s: 2 GPUs and 3 CPUs are"):
         place(4)
     assert waited == [60.0]
+
+
+@pytest.mark.parametrize("placement", ["split", "shared"])
+def test_models_that_do_not_load_are_not_waited_for_for_ever(
+    placement: Literal["split", "shared"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(references: list[str], timeout: float) -> None:
+        assert references == ["loading"] and timeout == 5
+        raise launcher.ray.exceptions.GetTimeoutError
+
+    monkeypatch.setattr(launcher.ray, "get", never)
+    config = PureConfig(placement=placement, train=TrainConfig(phase_timeout=5))
+    group: Any = SimpleNamespace(async_init_model_from_pretrained=lambda *_: ["loading"])
+    with pytest.raises(PhaseTimeoutError, match="loading the models took more than 5 s"):
+        launcher._load(config, [group], [(group, ())])

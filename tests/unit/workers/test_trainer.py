@@ -238,7 +238,7 @@ def test_a_loss_of_nan_names_the_last_good_checkpoint(
     (tmp_path / "checkpoints/_actor/global_step2").mkdir(parents=True)
     (tmp_path / "checkpoints/_actor/global_step2/metric.json").touch()
     (tmp_path / "checkpoints/_actor/latest").write_text("global_step2")
-    with pytest.raises(RuntimeError, match=r"checkpoint: .*/checkpoints/_prm/global_step2"):
+    with pytest.raises(RuntimeError, match=r"checkpoint: .*/checkpoints/_actor/global_step2"):
         trainer.ppo_train(3)
 
 
