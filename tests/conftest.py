@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadGroupScheduling
+from xdist.workermanage import WorkerController
 
 from tests.host_speed import MEASURED, host_is_fast_enough, host_seconds  # noqa: F401 (a fixture)
 
@@ -22,13 +25,24 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """`--dist loadgroup`: one process makes the real runs, which come first, one at a time; the other has all else."""
-    if not getattr(config.option, "loadgroup", False):  # set in xdist's own processes
-        return
-    items.sort(key=lambda item: item.get_closest_marker("integration") is None)
-    for item in items:
-        real = item.get_closest_marker("integration")
-        item.add_marker(pytest.mark.xdist_group("real runs" if real else item.path.name))
+    """Files with real runs first, and no file in two processes."""
+    if getattr(config.option, "loadgroup", False):  # set in xdist's own processes
+        items.sort(key=lambda item: item.get_closest_marker("integration") is None)
+        for item in items:
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{item.path.stem}"))
+
+
+class FromBothEnds(LoadGroupScheduling):
+    """The first process begins with the real runs, the second with all else: it is done sooner, and helps the first."""
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        if node is not self.nodes[0]:
+            self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
+        super()._assign_work_unit(node)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FromBothEnds | None:
+    return FromBothEnds(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ if [ "${1:-}" = --slow ]; then
 elif [ $# -eq 0 ]; then
     "$bin/ruff" check .
     "$bin/ruff" format --check --quiet .
-    # real runs beside everything else: what starts them keeps one core busy (tests/conftest.py)
+    # two processes, since a test keeps hardly more than one core busy (tests/conftest.py says which has what)
     arguments+=(-n 2 --dist loadgroup --no-loadscope-reorder)
     types=$(mktemp)
     "$bin/pyright" --pythonpath "$bin/python" >"$types" 2>&1 &

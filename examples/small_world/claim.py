@@ -208,17 +208,23 @@ def compare(by_cell: Mapping[str, Sequence[Outcome]]) -> list[Comparison]:
     ]
 
 
+def difference(ours: Sequence[float], theirs: Sequence[float]) -> tuple[str, float]:
+    """Of two shares, each with its seeds: both means and their difference with Welch's 95 % interval; its exact p."""
+    gap = 100 * (fmean(ours) - fmean(theirs))
+    interval = ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
+    said = (
+        f"{fmean(ours):.1%} against {fmean(theirs):.1%}, difference {gap:+.1f} points "
+        f"({100 * interval.low:+.1f} to {100 * interval.high:+.1f})"
+    )
+    return said, exact_p(ours, theirs, _difference_of_means)
+
+
 def _compare(
     first: str, second: str, measure: Measure, ours: Sequence[Outcome], theirs: Sequence[Outcome]
 ) -> Comparison:
     if measure == "end":
-        a, b = [one.end for one in ours], [one.end for one in theirs]
-        interval = ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
-        said = (
-            f"{fmean(a):.1%} against {fmean(b):.1%}, difference {100 * (fmean(a) - fmean(b)):+.1f} points "
-            f"({100 * interval.low:+.1f} to {100 * interval.high:+.1f})"
-        )
-        return Comparison(first, second, measure, said, exact_p(a, b, _difference_of_means))
+        said, p = difference([one.end for one in ours], [one.end for one in theirs])
+        return Comparison(first, second, measure, said, p)
     last_step = min(one.last_step for one in (*ours, *theirs))
     a, b = [one.exploitation for one in ours], [one.exploitation for one in theirs]
     said = f"{_events(a)} against {_events(b)}"

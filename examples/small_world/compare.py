@@ -28,7 +28,7 @@ from examples.small_world.histories import SMOOTHING_STEPS, RunHistory, load_his
 
 COLLAPSE_POINTS = 0.20
 EXPLOITATION_POINTS = 0.10
-PageName = Literal["credit", "online_prm", "prime", "async", "claim"]
+PageName = Literal["rewards", "online_prm", "prime", "async", "claim"]
 
 
 def collapse_index(accuracy: Sequence[float]) -> int | None:

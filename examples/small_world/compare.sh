@@ -5,6 +5,10 @@
 #   MORE_CELLS and MORE_SEEDS, if set: which of them are run with further seeds when all are done
 #   HISTORIES: folder of what is kept of finished runs (else within the comparison's); a run that is there is not made again
 # Finished runs are kept and cut-off ones go on from their last checkpoint.
+if [ $# -gt 0 ]; then
+    echo "$1: no such flag; what can be said stands in the environment: CELLS, SEEDS, STEPS, PARALLEL, OUTPUT_DIR" >&2
+    exit 2
+fi
 export PURE_HOST=cpu
 . "$(dirname "${BASH_SOURCE[0]}")/../scripts/environment.sh"
 export root python STEPS LEARNING_RATE OUTPUT_DIR runs=$comparison/runs

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from statistics import fmean
 from typing import Any
 
+from examples.small_world.claim import difference, holm
 from examples.small_world.compare import PageName, steps_to_reach
 from examples.small_world.histories import RunHistory
 
 Histories = dict[str, list[RunHistory]]
 Summaries = Sequence[dict[str, Any]]
 
+SIGNIFICANT = 0.05
 RIGHT_POINTS, FORGOTTEN = 0.05, 0.03
 """Of a success of a PRM that learns: solutions right at the end within so much of their best, held-out F1 not so far down."""
 
@@ -40,35 +43,48 @@ def _said(names: Sequence[str], summaries: Summaries, key: str) -> str:
     return "; ".join(parts) + "."
 
 
-def credit_outcome(by_setting: Histories, summaries: Summaries) -> list[str]:
-    """The paper's four claims, each with what the runs say of it."""
-    present = list(by_setting)
-    process_only = [name for name in present if name.startswith("PRM ")]
-    last = {
-        name: fmean([run.smoothed("solutions_right")[-1] for run in by_setting[name]])
-        for name in present
-    }
-    best = max(last, key=lambda name: last[name])
-    lines = [
-        f"<b>Sum-form collapses early</b> (paper: at step 25, 7B). Runs that collapsed here: {_said([n for n in present if n != 'VR'], summaries, 'collapse_step')}",
-        f"<b>Process rewards alone end in exploitation</b> (paper: every such run). Runs that show it here: {_said(process_only, summaries, 'exploitation_step')}",
-        "<b>PRMVR in min-form is stable and best.</b> Share of solutions right in every step, last steps: "
-        + ", ".join(f"{name} {value:.1%}" for name, value in last.items())
-        + f". Highest: {best}.",
-    ]
-    if "VR" in by_setting:
-        target = 0.95 * fmean([run.smoothed("accuracy")[-1] for run in by_setting["VR"]])
-        reached = {name: steps_to_reach(by_setting[name], target) for name in present}
-        of_vr = reached["VR"]
-        shown = ", ".join(
-            f"{name} {step if step is not None else 'not reached'}"
-            + (f" ({step / of_vr:.0%} of VR's)" if step and of_vr and name != "VR" else "")
-            for name, step in reached.items()
-        )
-        lines.append(
-            f"<b>Process rewards reach VR's accuracy in 30 % of its steps.</b> First step whose sampled accuracy (mean over seeds) reaches 95 % of VR's last ({target:.1%}): {shown}. VR learns from the prompts with an answer only, here as in PRMVR; the paper's VR had answers to all."
-        )
+def rewards_outcome(by_setting: Histories, summaries: Summaries) -> list[str]:
+    """Which settings can be told apart, by greedy accuracy and by sampled answers; when each reaches VR's accuracy."""
+    measures = (
+        ("greedy_after", "Greedy accuracy on held-out problems at the end"),
+        ("solutions_right_last", "Sampled answers right in every step, last steps"),
+    )
+    found = []
+    for key, what in measures:
+        ends = {
+            name: [row[key] for row in summaries if row["setting"] == name] for name in by_setting
+        }
+        found += [
+            (what, first, second, *difference(ends[first], ends[second]))
+            for first, second in combinations(ends, 2)
+            if min(len(ends[first]), len(ends[second])) >= 2
+        ]
+    corrected = holm([p for *_, p in found], len(found))
+    lines = []
+    for _, what in measures:
+        parts = [
+            f"{second} and {first}: {said}, p {p:.2g}, corrected {held:.2g}, {'told apart' if held <= SIGNIFICANT else 'not told apart'}"
+            for (asked, first, second, said, p), held in zip(found, corrected, strict=True)
+            if asked == what
+        ]
+        lines.append(f"<b>{what}</b>: {'; '.join(parts) or 'too few runs'}.")
+    lines += _steps_to_vr(by_setting)
+    lines.append(
+        f"<b>Runs that collapsed</b>: {_said(list(by_setting), summaries, 'collapse_step')}"
+    )
     return lines
+
+
+def _steps_to_vr(by_setting: Histories) -> list[str]:
+    """When each setting reaches 95 % of what VR has at the end; nothing where there is no VR."""
+    if "VR" not in by_setting:
+        return []
+    target = 0.95 * fmean([run.smoothed("accuracy")[-1] for run in by_setting["VR"]])
+    reached = {name: steps_to_reach(runs, target) for name, runs in by_setting.items()}
+    shown = [f"{name} {'not reached' if step is None else step}" for name, step in reached.items()]
+    return [
+        f"<b>First step whose sampled accuracy (mean over seeds) reaches 95 % of VR's last</b> ({target:.1%}): {', '.join(shown)}."
+    ]
 
 
 def online_outcome(by_setting: Histories, summaries: Summaries) -> list[str]:
@@ -127,15 +143,7 @@ def prime_outcome(by_setting: Histories, summaries: Summaries) -> list[str]:
             spread = f" ({min(values):.1%} to {max(values):.1%})" if len(values) > 1 else ""
             shown.append(f"{name} {fmean(values):.1%}{spread}")
         lines.append(f"<b>{what}</b>: {'; '.join(shown)}.")
-    if "VR" in by_setting:
-        target = 0.95 * fmean([run.smoothed("accuracy")[-1] for run in by_setting["VR"]])
-        reached = {name: steps_to_reach(runs, target) for name, runs in by_setting.items()}
-        shown = [
-            f"{name} {'not reached' if step is None else step}" for name, step in reached.items()
-        ]
-        lines.append(
-            f"<b>First step whose sampled accuracy (mean over seeds) reaches 95 % of VR's last</b> ({target:.1%}): {', '.join(shown)}."
-        )
+    lines += _steps_to_vr(by_setting)
     pairs = []
     for name in by_setting:
         rows = [row for row in summaries if row["setting"] == name and "pair_accuracy_last" in row]
@@ -187,7 +195,7 @@ def async_outcome(by_setting: Histories, summaries: Summaries) -> list[str]:
 
 
 QUESTIONS: dict[PageName, Question] = {
-    "credit": Question("Credit assignments compared", credit_outcome),
+    "rewards": Question("Reward modes compared", rewards_outcome),
     "online_prm": Question("A PRM that learns, against reward hacking", online_outcome),
     "async": Question("Training one step behind", async_outcome),
     "prime": Question("PRIME, outcomes alone, and PURE", prime_outcome),

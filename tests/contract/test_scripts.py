@@ -99,7 +99,7 @@ def test_flags_in_readme_and_docs_exist() -> None:
         for settings in (PureConfig(), SftConfig(), PreparationSettings())
         for name in _flag_names(settings)
     }
-    # of ray, tests/run.sh, compare_credit_assignment.sh, tests.adversarial, wandb_workspace, and of the published code
+    # of ray, tests/run.sh, compare_rewards.sh, tests.adversarial, wandb_workspace, and of the published code
     others = {"help", "head", "address", "num-gpus", "working-dir", "slow", "quick", "processes"}
     others |= {"disable_weighted_reward"}
     # of tests/run.sh and tests.gpu, docker, sbatch
@@ -144,7 +144,7 @@ def test_links_between_the_pages_lead_somewhere() -> None:
 
 def test_the_comparison_refuses_an_unknown_flag_before_anything_starts(tmp_path: Path) -> None:
     done = subprocess.run(
-        ["bash", str(ROOT / "examples/scripts/compare_credit_assignment.sh"), "--quik"],
+        ["bash", str(ROOT / "examples/scripts/compare_rewards.sh"), "--quik"],
         capture_output=True,
         text=True,
         env=os.environ | {"OUTPUT_DIR": str(tmp_path / "out")},

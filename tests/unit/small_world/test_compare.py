@@ -1,4 +1,4 @@
-"""The comparison of credit assignments: its definitions on hand-made histories, and the page in a browser."""
+"""The comparisons in the small world: their definitions on hand-made histories, and the page in a browser."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from examples.small_world.compare import (
 )
 from examples.small_world.compare_page import prm_section, render_comparison
 from examples.small_world.compare_questions import (
+    Histories,
     async_outcome,
-    credit_outcome,
     online_outcome,
     prime_outcome,
+    rewards_outcome,
 )
 from examples.small_world.histories import (
     CheckedAnswer,
@@ -49,8 +50,8 @@ RIGHT = written("47+5=52.", "52-8=44.", "The answer is \\boxed{44}.")
 SLIP = written("47+5=53.", "53-8=45.", "The answer is \\boxed{45}.")
 GUESS = written("The answer is \\boxed{44}.")
 FACTS = {
-    "page": "credit",
-    "note": "gamma 0.9",
+    "page": "rewards",
+    "note": "a note",
     "steps": 10,
     "learning_rate": 2e-5,
     "world": {
@@ -220,15 +221,29 @@ def test_summary_and_steps_to_reach() -> None:
     assert steps_to_reach([run], 0.89) == 10 and steps_to_reach([run], 0.95) is None
 
 
-def test_outcome_counts_the_runs() -> None:
-    bad = history("PRM sum", [0.5] * 5 + [0.9] * 10 + [0.2] * 10, list(range(25)))
-    good = history("VR", [0.5] * 5 + [0.9] * 20, [0.0] * 25)
-    lines = credit_outcome({"PRM sum": [bad], "VR": [good]}, [run_summary(bad), run_summary(good)])
-    assert "PRM sum 1 of 1 (at step 17)" in lines[0]
-    assert "PRM sum 1 of 1 (at step 10)" in lines[1]
-    assert "PRM sum 20.0%" in lines[2] and "Highest: VR" in lines[2]
-    # the means of five that end at steps 9 and 10 are 82 % and 90 %; asked is 95 % of 90 %
-    assert "PRM sum 10 (100% of VR's), VR 10." in lines[3]
+def test_reward_modes_are_told_apart_where_the_exact_test_says_so() -> None:
+    """Greedy five points apart with no overlap of five seeds; the sampled answers are those of VR in another order."""
+    ends = {"VR": (0.80, 0.81, 0.82, 0.83, 0.84), "PRM": (0.85, 0.86, 0.87, 0.88, 0.89)}
+    runs: Histories = {
+        name: [
+            history(name, [0.5] * 5 + [0.9 + seed / 100] * 10, [0.0] * 15, seed)
+            for seed in range(1, 6)
+        ]
+        for name in ends
+    }
+    summaries = [
+        run_summary(run) | {"greedy_after": end}
+        for name, group in runs.items()
+        for run, end in zip(group, ends[name], strict=True)
+    ]
+    lines = rewards_outcome(runs, summaries)
+    # 2 of the 252 ways to part ten runs in two are at least as far apart; two comparisons are made
+    assert "PRM and VR: 82.0% against 87.0%, difference -5.0 points" in lines[0]
+    assert "p 0.0079, corrected 0.016, told apart" in lines[0]
+    assert "p 1, corrected 1, not told apart" in lines[1]
+    # the means of five that end at steps 9 and 10 are 84 % and 93 %; asked is 95 % of 93 %
+    assert "(88.3%): VR 10, PRM 10" in lines[2]
+    assert rewards_outcome({"PRM": runs["PRM"]}, summaries[5:])[0].endswith("too few runs.")
 
 
 def test_a_success_is_what_was_defined_before() -> None:
