@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from xdist.remote import Producer
-from xdist.scheduler import LoadGroupScheduling
+from xdist.scheduler import LoadFileScheduling
 from xdist.workermanage import WorkerController
 
 from tests.host_speed import MEASURED, host_is_fast_enough, host_seconds  # noqa: F401 (a fixture)
@@ -23,26 +23,19 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[MEASURED] = str(host_seconds())  # now, while nothing else is going on
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Files with real runs first, and no file in two processes."""
-    if getattr(config.option, "loadgroup", False):  # set in xdist's own processes
-        items.sort(key=lambda item: item.get_closest_marker("integration") is None)
-        for item in items:
-            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}/{item.path.stem}"))
-
-
-class FromBothEnds(LoadGroupScheduling):
-    """The first process begins with the real runs, the second with all else: it is done sooner, and helps the first."""
+class RealRunsAtOnce(LoadFileScheduling):
+    """One process begins with the files of real runs, the other with all else, and then helps the first."""
 
     def _assign_work_unit(self, node: WorkerController) -> None:
-        if node is not self.nodes[0]:
-            self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
+        real = [file for file in self.workqueue if file.startswith("tests/integration/")]
+        others = [file for file in self.workqueue if file not in real]
+        chosen = (real or others)[0] if node is self.nodes[0] else (others or real[::-1])[0]
+        self.workqueue.move_to_end(chosen, last=False)
         super()._assign_work_unit(node)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FromBothEnds | None:
-    return FromBothEnds(config, log) if config.getvalue("dist") == "loadgroup" else None
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> RealRunsAtOnce | None:
+    return RealRunsAtOnce(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @dataclass(frozen=True)

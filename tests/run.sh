@@ -36,7 +36,7 @@ elif [ $# -eq 0 ]; then
     "$bin/ruff" check .
     "$bin/ruff" format --check --quiet .
     # two processes, since a test keeps hardly more than one core busy (tests/conftest.py says which has what)
-    arguments+=(-n 2 --dist loadgroup --no-loadscope-reorder)
+    arguments+=(-n 2 --dist loadfile --no-loadscope-reorder)
     types=$(mktemp)
     "$bin/pyright" --pythonpath "$bin/python" >"$types" 2>&1 &
     pyright=$!

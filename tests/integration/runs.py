@@ -67,7 +67,8 @@ class Run:
             "TMPDIR": str(self.ray_folder),  # vLLM leaves sockets there
             "PYTHONPATH": str(ROOT),
         }
-        env.pop("RAY_ADDRESS", None)
+        for name in ("RAY_ADDRESS", "WANDB_SERVICE"):  # of another Ray, of a test of this process
+            env.pop(name, None)
         with self.output.open("w") as file:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "pure_rlhf.cli.train_pure", *arguments],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import multiprocessing
 import threading
@@ -29,11 +30,13 @@ def grade_or_hang(text: str, label: str, mode: ExtractionMode, *, strict: bool) 
 
 
 def worker_processes() -> list[psutil.Process]:
-    """Children of this process without the resource tracker of `multiprocessing`, which lives as
-    long as we do.
-    """
-    children = psutil.Process().children(recursive=True)
-    return [child for child in children if "resource_tracker" not in " ".join(child.cmdline())]
+    """Children of this process that `multiprocessing` has spawned (other tests may have left others)."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # a zombie is one
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 @pytest.fixture(scope="module")

@@ -105,6 +105,7 @@ def test_tensorboard_gets_every_key(tmp_path: Path) -> None:
 def test_offline_wandb_gets_every_key_and_the_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import wandb
     from openrlhf.utils.logging_utils import WandbLogger
 
     monkeypatch.setenv("HOME", str(tmp_path))  # whoever runs this may be logged in
@@ -134,6 +135,7 @@ def test_offline_wandb_gets_every_key_and_the_settings(
     assert len(rows) == STEPS
     (settings,) = [record.run.config.update for record in records if kind_of(record) == "run"]
     assert {item.key: item.value_json for item in settings}["max_steps"] == "77"
+    wandb.teardown()  # its process, which the runs of other tests would be sent to
 
 
 def kind_of(record: Any) -> str:
