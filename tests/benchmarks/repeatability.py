@@ -24,7 +24,7 @@ from tests.integration.runs import (
     without_machine,
 )
 
-RANKS = {
+RANKS: dict[str, object] = {
     "actor__num_gpus_per_node": 2,
     "ref__num_gpus_per_node": 2,
     "reward__num_gpus_per_node": 2,
