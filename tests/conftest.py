@@ -19,7 +19,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+    if config.getoption("numprocesses", None):  # xdist's own processes have none
         os.environ[MEASURED] = str(host_seconds())  # now, while nothing else is going on
 
 

@@ -99,7 +99,7 @@ def test_flags_in_readme_and_docs_exist() -> None:
         for settings in (PureConfig(), SftConfig(), PreparationSettings())
         for name in _flag_names(settings)
     }
-    # of ray, tests/run.sh, compare_rewards.sh, tests.adversarial, wandb_workspace, and of the published code
+    # of ray, tests/run.sh, tests.adversarial, wandb_workspace, the published code, and of docs/first_world.md
     others = {"help", "head", "address", "num-gpus", "working-dir", "slow", "quick", "processes"}
     others |= {"disable_weighted_reward"}
     # of tests/run.sh and tests.gpu, docker, sbatch
