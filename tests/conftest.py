@@ -23,13 +23,30 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[MEASURED] = str(host_seconds())  # now, while nothing else is going on
 
 
+REAL = "tests/integration/"
+LONGEST = (
+    "training",
+    "survival",
+    "async",
+    "learning_prm",
+    "prm_training",
+    "programs",
+    "lora",
+)  # first
+
+
 class RealRunsAtOnce(LoadFileScheduling):
-    """One process begins with the files of real runs, the other with all else, and then helps the first."""
+    """One process begins with the files of real runs, the other with all else, and then helps the first.
+
+    The longest are begun first, so that neither waits for the other's last one.
+    """
 
     def _assign_work_unit(self, node: WorkerController) -> None:
-        real = [file for file in self.workqueue if file.startswith("tests/integration/")]
-        others = [file for file in self.workqueue if file not in real]
-        chosen = (real or others)[0] if node is self.nodes[0] else (others or real[::-1])[0]
+        queue = list(self.workqueue)
+        longest = [file for name in LONGEST if (file := f"{REAL}test_{name}.py") in queue]
+        real = longest + [file for file in queue if file.startswith(REAL) and file not in longest]
+        others = [file for file in queue if file not in real]
+        chosen = (real or others)[0] if node is self.nodes[0] else (others or real)[0]
         self.workqueue.move_to_end(chosen, last=False)
         super()._assign_work_unit(node)
 

@@ -55,7 +55,7 @@ def rewards_outcome(by_setting: Histories, summaries: Summaries) -> list[str]:
             name: [row[key] for row in summaries if row["setting"] == name] for name in by_setting
         }
         found += [
-            (what, first, second, *difference(ends[first], ends[second]))
+            (what, first, second, *difference(ends[second], ends[first]))
             for first, second in combinations(ends, 2)
             if min(len(ends[first]), len(ends[second])) >= 2
         ]

@@ -5,12 +5,14 @@ penalty, evaluations, a best checkpoint), is hit again and again, each time afte
 itself (--train.max_restarts), replaces its engine, or is started again where the driver was killed. In the
 end its metrics, responses, evaluations and weights must be those of a run that nothing happened to, to the last digit.
 Prints a table: for every fault the seconds until the next step was made, and the steps that had to be made again.
+A fault that the run does not survive is named, and the run is started again for the next one.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import signal
 import statistics
 import sys
 import tempfile
@@ -45,6 +47,7 @@ TITLES = {
     "trainer": "ray::PureTrainer",
 }
 HANGS_AFTER_SECONDS = 600
+NOT_SURVIVED = "not survived"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +68,11 @@ class Outcome:
     phase: Phase
     seconds: float  # until the next step was made
     steps_lost: int
-    way: str  # replaced, restarted, started again
+    way: str  # replaced, restarted, started again; not survived
+
+    @property
+    def survived(self) -> bool:
+        return self.way != NOT_SURVIVED
 
 
 class Campaign:
@@ -111,13 +118,18 @@ class Campaign:
         made = self.progress()["step"]
         target.kill()
         start = time.monotonic()
-        if victim == "driver":
-            way, back_to = "started again", self._start_again()
-        else:
-            way, back_to = self._recover(made)
-        for _ in self.watch(f"step {made + 1} after {victim} was killed in {phase}"):
-            if self.step() > made:
-                break
+        try:
+            if victim == "driver":
+                way, back_to = "started again", self._start_again()
+            else:
+                way, back_to = self._recover(made)
+            for _ in self.watch(f"step {made + 1} after {victim} was killed in {phase}"):
+                if self.step() > made:
+                    break
+        except AssertionError as error:
+            print(f"{victim} in {phase}: {error}", flush=True)
+            self.run.process.kill()
+            way, back_to = NOT_SURVIVED, self._start_again()
         return Outcome(victim, phase, time.monotonic() - start, made - back_to, way)
 
     def _start_again(self) -> int:
@@ -155,21 +167,27 @@ def print_table(outcomes: list[Outcome], settings: Settings) -> None:
     print("|---" * (len(settings.phases) + 2) + "|")
     for victim in settings.victims:
         cells = [
-            f"{one.seconds:.0f} ({one.steps_lost})" if (one := found.get((victim, phase))) else ""
+            (f"{one.seconds:.0f} ({one.steps_lost})" if one.survived else one.way)
+            if (one := found.get((victim, phase)))
+            else ""
             for phase in settings.phases
         ]
-        ways = sorted({outcome.way for outcome in outcomes if outcome.victim == victim})
+        ways = sorted({one.way for one in outcomes if one.victim == victim and one.survived})
         print(f"| {victim} | " + " | ".join(cells) + f" | {', '.join(ways)} |")
-    seconds = [outcome.seconds for outcome in outcomes]
+    survived = [outcome for outcome in outcomes if outcome.survived]
+    if not survived:
+        return
+    seconds = [outcome.seconds for outcome in survived]
     print(
-        f"\n{len(outcomes)} faults injected, {len(outcomes)} survived; seconds to the next step: median "
+        f"\n{len(outcomes)} faults injected, {len(survived)} survived; seconds to the next step: median "
         f"{statistics.median(seconds):.0f}, most {max(seconds):.0f}; steps made again: "
-        f"{sum(outcome.steps_lost for outcome in outcomes)}, at most {max(o.steps_lost for o in outcomes)} a fault"
+        f"{sum(outcome.steps_lost for outcome in survived)}, at most {max(o.steps_lost for o in survived)} a fault"
     )
 
 
 def main() -> None:
     settings = tyro.cli(Settings, description=__doc__, use_underscores=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # its run ends with it
     faults: list[tuple[Victim, Phase]] = [
         (victim, phase) for phase in settings.phases for victim in settings.victims
     ]
@@ -187,7 +205,7 @@ def main() -> None:
             for run in ("undisturbed", "hit")
         }
         campaign = Campaign(folder / "hit", flags["hit"])
-        outcomes = []
+        outcomes: list[Outcome] = []
         try:
             for victim, phase in faults:
                 outcome = campaign.hit(victim, phase)
@@ -200,10 +218,10 @@ def main() -> None:
             assert campaign.run.wait() == 0, campaign.run.text[-4000:]
         finally:
             campaign.run.__exit__(*sys.exc_info())
+            print_table(outcomes, settings)
         with Run(flags["undisturbed"]) as run:
             assert run.wait() == 0, run.text[-4000:]
         assert_same_run(folder / "hit", folder / "undisturbed")
-    print_table(outcomes, settings)
     print("steps, metrics, responses, evaluations and weights are those of an undisturbed run")
 
 

@@ -238,7 +238,7 @@ def test_reward_modes_are_told_apart_where_the_exact_test_says_so() -> None:
     ]
     lines = rewards_outcome(runs, summaries)
     # 2 of the 252 ways to part ten runs in two are at least as far apart; two comparisons are made
-    assert "PRM and VR: 82.0% against 87.0%, difference -5.0 points" in lines[0]
+    assert "PRM and VR: 87.0% against 82.0%, difference +5.0 points" in lines[0]
     assert "p 0.0079, corrected 0.016, told apart" in lines[0]
     assert "p 1, corrected 1, not told apart" in lines[1]
     # the means of five that end at steps 9 and 10 are 84 % and 93 %; asked is 95 % of 93 %
