@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Can the reward modes be told apart? The small world's default run with verifiable rewards on a tenth of the prompts (VR), process
 # rewards alone (PRM), and both (PRMVR); "VR all" verifies all prompts. docs/claim_plan.md has the measures and tests,
-# written down before the first run; none has been made yet.
+# written down before the first run; docs/results.md what came out.
 #
-#   bash examples/scripts/compare_rewards.sh               3 cells x 5 seeds, 40 steps each: about 40 minutes of two cores
+#   bash examples/scripts/compare_rewards.sh               3 cells x 5 seeds, 40 steps each: about 50 minutes of two cores
 #   CELLS="PRM;PRMVR" SEEDS=1 PARALLEL=2 bash ...          some of them, two runs at once
+#   HISTORIES=docs/reward_modes bash ...                   the page of our runs
 #
 # The same command resumes; the page is OUTPUT_DIR/rewards-STEPS-steps/comparison.html.
 set -euo pipefail
