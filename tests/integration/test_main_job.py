@@ -38,7 +38,7 @@ def test_the_script_gains_twenty_points_in_the_world_that_comes_with_it(tmp_path
     assert [stage["name"] for stage in prm["stages"]] == ["prm_stage_1", "prm"]
     assert prm["stages"][-1]["f1_wrong_steps"] >= 0.9 and prm["best_of_n"]
     kinds = {kind["name"]: kind for kind in prm["labelled_steps"]}
-    assert kinds["wrong_operation"]["wrong_found"]["value"] >= 0.9
+    assert kinds["wrong operation"]["wrong_found"]["value"] >= 0.9
     assert 0.25 <= before["pass@1"] <= 0.5
     assert after["pass@1"] - before["pass@1"] >= 0.2
 
