@@ -4,7 +4,8 @@
 #
 #   bash examples/scripts/compare_claim.sh                                  25 cells x 3 seeds, then 3 more of those compared: hours
 #   CELLS="PRM softmin strong 1e-4;PRM sum strong 1e-4" SEEDS=1 bash ...    some of them
-#   HISTORIES=docs/claim bash ...                                           the page of our runs, and the runs that are missing there
+#   HISTORIES=docs/claim bash ...                                           the runs that are missing among ours, and the page
+#   HISTORIES=docs/claim SEEDS=none bash ...                                only the page of ours
 #
 # A cell is REWARD CREDIT PRM RATE, or VR LABELS RATE. Its PRM: strong, or blind to omission, arithmetic, repetition or length. The
 # same command resumes; the page is OUTPUT_DIR/claim-STEPS-steps/comparison.html.

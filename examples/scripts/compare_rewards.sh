@@ -5,7 +5,7 @@
 #
 #   bash examples/scripts/compare_rewards.sh               3 cells x 5 seeds, 40 steps each: about 50 minutes of two cores
 #   CELLS="PRM;PRMVR" SEEDS=1 PARALLEL=2 bash ...          some of them, two runs at once
-#   HISTORIES=docs/reward_modes bash ...                   the page of our runs
+#   HISTORIES=docs/reward_modes SEEDS=none bash ...        the page of our runs
 #
 # The same command resumes; the page is OUTPUT_DIR/rewards-STEPS-steps/comparison.html.
 set -euo pipefail

@@ -1,7 +1,8 @@
 # Sourced by the scripts that compare settings in the small world: every cell with every seed, then the page.
-#   before: WORLD (see world.sh), CELLS (separated by ;), SEEDS, STEPS, PARALLEL, LEARNING_RATE, OUTPUT_DIR, page (a name of
-#   examples/small_world/compare.py), note (for the page), comparison (a folder), and the function cell_settings CELL, which sets
-#   the array flags, the name of the script, and what that reads; names of its own variables in cell_variables
+#   before: WORLD (see world.sh), CELLS (separated by ;), SEEDS ("none": no run, only the page), STEPS, PARALLEL, LEARNING_RATE,
+#   OUTPUT_DIR, page (a name of examples/small_world/compare.py), note (for the page), comparison (a folder), and the function
+#   cell_settings CELL, which sets the array flags, the name of the script, and what that reads; names of its own variables in
+#   cell_variables
 #   MORE_CELLS and MORE_SEEDS, if set: which of them are run with further seeds when all are done
 #   HISTORIES: folder of what is kept of finished runs (else within the comparison's); a run that is there is not made again
 # Finished runs are kept and cut-off ones go on from their last checkpoint.
@@ -58,9 +59,9 @@ every_run() { # SEEDS CELLS: seed and cell, one line each, one seed of all cells
     done
 }
 {
-    every_run "$SEEDS" "$CELLS"
-    [ -z "${MORE_CELLS:-}" ] || every_run "$MORE_SEEDS" "$MORE_CELLS"
-} | tr '\t\n' '\0\0' | xargs -0 -P "$PARALLEL" -n 2 bash -c 'run_cell "$@"' run_cell || failed=1
+    [ "$SEEDS" = none ] || every_run "$SEEDS" "$CELLS"
+    [ "$SEEDS" = none ] || [ -z "${MORE_CELLS:-}" ] || every_run "$MORE_SEEDS" "$MORE_CELLS"
+} | tr '\t\n' '\0\0' | xargs -0 -r -P "$PARALLEL" -n 2 bash -c 'run_cell "$@"' run_cell || failed=1
 "$python" -m examples.small_world.compare "$histories" --world "$world" --page "$page" --cells "$CELLS" --output_dir "$comparison" \
     --steps "$STEPS" --learning_rate "$LEARNING_RATE" --note "$note"
 exit "$failed"

@@ -151,3 +151,17 @@ def test_the_comparison_refuses_an_unknown_flag_before_anything_starts(tmp_path:
     )
     assert done.returncode == 2 and "--quik: no such flag" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_the_page_of_the_runs_in_docs_says_what_docs_say(tmp_path: Path) -> None:
+    variables = {"HISTORIES": str(ROOT / "docs/reward_modes"), "OUTPUT_DIR": str(tmp_path)}
+    subprocess.run(
+        ["bash", str(ROOT / "examples/scripts/compare_rewards.sh")],
+        check=True,
+        env=os.environ | variables | {"SEEDS": "none"},
+    )
+    page = (tmp_path / "rewards-40-steps/comparison.html").read_text(encoding="utf-8")
+    results = (ROOT / "docs/results.md").read_text()
+    assert "PRM and VR: 92.4% against 48.5%, difference +43.8 points" in page
+    assert all(f"| {mean} % (" in results for mean in ("48.5", "92.4"))
+    assert not (tmp_path / "rewards-40-steps/runs/VR-seed1").exists()
