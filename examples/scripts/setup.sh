@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the virtual environment of this checkout: exactly the packages of the lock for this kind of host (requirements/),
-# each with its version and hash; anything else in it is removed. Run again it does nothing (under a second) until a
+# each with its version and hash; anything else in it, but the tests' packages, is removed. Run again it does nothing (under a second) until a
 # lock changes.
 #
 #   bash examples/scripts/setup.sh          prints nothing but what it does; exit code 0 when the environment stands
@@ -19,8 +19,15 @@ locks=("$root/requirements/$host.lock")
 [ -n "${PURE_DEV:-}" ] && locks+=("$root/requirements/tests.lock")
 flash_attn=
 [ "$host" = gpu ] && [ "${PURE_FLASH_ATTN:-0}" != 0 ] && flash_attn=1
-key=$(echo "$flash_attn" | cat - "${locks[@]}" "$root/setup.py" "${BASH_SOURCE[0]}" | sha256sum | cut -c1-16)-$host
-[ "$(cat "$venv/.pure-setup" 2>/dev/null)" = "$key" ] && exit 0
+key_of() { # LOCKS
+    echo "$(echo "$flash_attn" | cat - "$@" "$root/setup.py" "${BASH_SOURCE[0]}" | sha256sum | cut -c1-16)-$host"
+}
+key=$(key_of "${locks[@]}")
+there=$(cat "$venv/.pure-setup" 2>/dev/null || true)
+# One that has the tests' packages besides is left as it is: its tests may be running.
+if [ "$there" = "$key" ] || [ "$there" = "$(key_of "$root/requirements/$host.lock" "$root/requirements/tests.lock")" ]; then
+    exit 0
+fi
 
 find_python() {
     local candidate

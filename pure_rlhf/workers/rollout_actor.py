@@ -8,6 +8,8 @@ that takes new weights, see `engine_worker.py`. vLLM is imported where it is use
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -23,6 +25,9 @@ from pure_rlhf import cpu_host
 from pure_rlhf.types import Completion
 from pure_rlhf.workers.lean_imports import without_collection
 from pure_rlhf.workers.upstream import undecorated
+
+LAST_WORDS_SECONDS = 5.0
+"""In which the requests of an engine whose process has died may fail with the reason, before its actor ends."""
 
 
 class Together(NamedTuple):
@@ -47,6 +52,20 @@ class PureRolloutActor(undecorated(RolloutRayActor)):
         with without_collection():  # vLLM is loaded here
             await super().__init__(*args, **options)
         self._gathered: list[tuple[int, Any, asyncio.Future]] = []
+        self._watch = asyncio.create_task(self._end_with_the_engine())
+
+    async def _end_with_the_engine(self) -> None:
+        """End this actor when the process that computes for it has died, so that nobody waits for it.
+
+        vLLM then ends the requests that it has, but not its other calls (pause, seed, weights; 0.29): they wait for
+        ever, and so would the trainer, or the policy that pushes its weights.
+        """
+        while not self.llm.errored:
+            await asyncio.sleep(1)
+        await asyncio.sleep(LAST_WORDS_SECONDS)
+        sys.stderr.write("The engine's process has died, so its actor ends.\n")
+        sys.stderr.flush()
+        os._exit(1)
 
     async def sleep(self, level: int = 1) -> None:
         """Leave the GPU to others; weights wait in host memory."""

@@ -46,7 +46,7 @@ TITLES = {
     "engine": "VLLM::EngineCore",
     "trainer": "ray::PureTrainer",
 }
-HANGS_AFTER_SECONDS = 600
+HANGS_AFTER_SECONDS = 300
 NOT_SURVIVED = "not survived"
 
 

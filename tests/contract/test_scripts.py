@@ -6,6 +6,7 @@ import inspect
 import os
 import re
 import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -155,6 +156,7 @@ def test_the_comparison_refuses_an_unknown_flag_before_anything_starts(tmp_path:
 
 def test_the_page_of_the_runs_in_docs_says_what_docs_say(tmp_path: Path) -> None:
     variables = {"HISTORIES": str(ROOT / "docs/reward_modes"), "OUTPUT_DIR": str(tmp_path)}
+    variables |= {"PURE_VENV": sys.prefix, "PURE_DEV": "1"}  # the one that the tests run in
     subprocess.run(
         ["bash", str(ROOT / "examples/scripts/compare_rewards.sh")],
         check=True,

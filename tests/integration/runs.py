@@ -84,7 +84,11 @@ class Run:
     def __exit__(self, *error: object) -> None:
         if self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(60)
+            try:
+                self.process.wait(60)
+            except subprocess.TimeoutExpired:  # it hangs, and does not end at its step's end
+                self.process.kill()
+                self.process.wait()
         if error[0] is not None:
             print(f"The run so far:\n{self.text[-6000:]}")  # pytest shows it with the failure
             for log in sorted(self.ray_folder.rglob("logs/*")):

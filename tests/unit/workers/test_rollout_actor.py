@@ -6,10 +6,13 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from pure_rlhf import cpu_host
 
 cpu_host.install()
 
+from pure_rlhf.workers import rollout_actor  # noqa: E402
 from pure_rlhf.workers.rollout_actor import PureRolloutActor, Together  # noqa: E402
 
 
@@ -69,3 +72,24 @@ def test_one_that_is_refused_holds_up_nobody() -> None:
     first, *others = asyncio.run(run())
     assert first == "output of p0" and all(isinstance(one, ValueError) for one in others)
     assert engine.told[-1] == "resume"
+
+
+def test_an_actor_whose_engine_has_died_ends_though_a_call_waits_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """vLLM fails the requests that it has, and leaves who waits for a pause, a seed or weights waiting."""
+    ended: list[int] = []
+    monkeypatch.setattr(rollout_actor.os, "_exit", ended.append)
+    monkeypatch.setattr(rollout_actor, "LAST_WORDS_SECONDS", 0.01)
+
+    async def run() -> None:
+        llm = SimpleNamespace(errored=False)
+        made: Any = SimpleNamespace(llm=llm)
+        watch = asyncio.create_task(PureRolloutActor._end_with_the_engine(made))
+        await asyncio.sleep(0.05)
+        assert not watch.done()
+        llm.errored = True
+        await asyncio.wait_for(watch, 5)
+
+    asyncio.run(run())
+    assert ended == [1]
