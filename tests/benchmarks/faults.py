@@ -115,42 +115,42 @@ class Campaign:
         for _ in self.watch(phase, pause=0.005):
             if self.progress()["activity"] == phase:
                 break
-        made = self.progress()["step"]
         target.kill()
         start = time.monotonic()
         try:
-            if victim == "driver":
-                way, back_to = "started again", self._start_again()
-            else:
-                way, back_to = self._recover(made)
+            way, made, back_to = self._start_again() if victim == "driver" else self._recover()
             for _ in self.watch(f"step {made + 1} after {victim} was killed in {phase}"):
                 if self.step() > made:
                     break
         except AssertionError as error:
             print(f"{victim} in {phase}: {error}", flush=True)
             self.run.process.kill()
-            way, back_to = NOT_SURVIVED, self._start_again()
+            _, made, back_to = self._start_again()
+            way = NOT_SURVIVED
         return Outcome(victim, phase, time.monotonic() - start, made - back_to, way)
 
-    def _start_again(self) -> int:
-        """Returns the step of the checkpoint that it goes on from."""
+    def _start_again(self) -> tuple[str, int, int]:
+        """As `_recover`, for a run whose driver is dead."""
         self.run.wait()
         self.run.__exit__(None, None, None)  # nothing of it may be left
         tag = checkpoint_tag(str(self.folder / "checkpoints"))
         assert tag is not None
+        made = self.step()
         self.run, self.read = Run([*self.flags, "--ckpt.load_enable"]), 0
-        return int(tag.rpartition("step")[2])
+        return "started again", made, int(tag.rpartition("step")[2])
 
-    def _recover(self, made: int) -> tuple[str, int]:
-        """How the run does it by itself, and the step that it goes back to."""
+    def _recover(self) -> tuple[str, int, int]:
+        """How the run does it by itself, the last step that it had made, and the one that it goes back to."""
+        made = 0  # more than before the kill, where the dead one was not needed at once
         for _ in self.watch("a restart or a replacement"):
             text = self.run.text[self.read :]
             restart = re.search(r"Restart \d+ of .*from checkpoint \w*global_step(\d+)", text)
             replacement = re.search(r"another engine takes its place", text)
             found = restart or replacement
+            made = max(made, self.step())
             if found:
                 self.read += found.end()
-                return ("restarted", int(restart[1])) if restart else ("replaced", made)
+                return ("restarted", made, int(restart[1])) if restart else ("replaced", made, made)
         raise AssertionError
 
     def _process(self, title: str) -> psutil.Process:
