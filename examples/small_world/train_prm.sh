@@ -12,8 +12,10 @@ train() { # STAGE MODEL OUTPUT DATA and further flags
     local stage=$1 model=$WORLD/$2 output=$WORLD/$3 rows=$data/$4
     shift 4
     [ -f "$output/prm_evaluation.json" ] && return
+    # a policy that was trained for a moment writes line breaks anywhere; in RL the PRM meets them as they are, too
     "$PYTHON" -m prm_training.train_prm --stage "$stage" --model "$model" --output_dir "$output" \
-        --train_data "$rows" --eval_data "$data/test.jsonl" --dropout 0 --attn_implementation eager "$@"
+        --train_data "$rows" --eval_data "$data/test.jsonl" --separator_in_steps keep --dropout 0 \
+        --attn_implementation eager "$@"
 }
 measure() { # PRM
     [ -f "$WORLD/$1/measured/prm_report.json" ] && return
