@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the virtual environment of this checkout: exactly the packages of the lock for this kind of host (requirements/),
-# each with its version and hash; anything else in it, but the tests' packages, is removed. Run again it does nothing (under a second) until a
-# lock changes.
+# each with its version and hash; anything else in it, but the packages of the tests, is removed. Run again it does nothing
+# (under a second) until a lock changes.
 #
 #   bash examples/scripts/setup.sh          prints nothing but what it does; exit code 0 when the environment stands
 #   PURE_FLASH_ATTN=1 bash ...              on a GPU host, also flash-attn: built here, which needs nvcc and up to an hour

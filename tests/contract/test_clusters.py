@@ -44,7 +44,7 @@ def stand_in_environment(folder: Path) -> Path:
             venv / "bin" / name, f'printf "%s\\n" "RAY_ADDRESS=$RAY_ADDRESS" "$@" >>{folder / name}'
         )
     setup = ROOT / "examples/scripts/setup.sh"
-    key = re.search(r"^key=.*$", setup.read_text(), re.MULTILINE)
+    key = re.search(r"^key_of\(\).*?^key=.*?$", setup.read_text(), re.MULTILINE | re.DOTALL)
     assert key
     lines = [
         f'root={ROOT} host=gpu flash_attn= locks=("{ROOT}/requirements/gpu.lock")',
