@@ -9,6 +9,7 @@ per set-up, up to which step all responses are the same, how many are in the las
 from __future__ import annotations
 
 import signal
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +101,7 @@ def compare(undisturbed: Path, stopped: Path) -> list[str]:
 
 def main() -> None:
     settings = tyro.cli(Settings, description=__doc__, use_underscores=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # its run ends with it
     header = [
         "set-up", "steps with the same responses", "with the same metrics", "same responses in the last step",
         "apart in accuracy", "in KL to the reference", "in a weight, at most",
