@@ -25,7 +25,7 @@ key_of() { # LOCKS
 key=$(key_of "${locks[@]}")
 there=$(cat "$venv/.pure-setup" 2>/dev/null || true)
 # One that has the tests' packages besides is left as it is: its tests may be running.
-if [ "$there" = "$key" ] || [ "$there" = "$(key_of "$root/requirements/$host.lock" "$root/requirements/tests.lock")" ]; then
+if [ "$there" = "$key" ] || [ "$there" = "$(key_of "${locks[0]}" "$root/requirements/tests.lock")" ]; then
     exit 0
 fi
 

@@ -59,8 +59,10 @@ every_run() { # SEEDS CELLS: seed and cell, one line each, one seed of all cells
     done
 }
 {
-    [ "$SEEDS" = none ] || every_run "$SEEDS" "$CELLS"
-    [ "$SEEDS" = none ] || [ -z "${MORE_CELLS:-}" ] || every_run "$MORE_SEEDS" "$MORE_CELLS"
+    if [ "$SEEDS" != none ]; then
+        every_run "$SEEDS" "$CELLS"
+        [ -z "${MORE_CELLS:-}" ] || every_run "$MORE_SEEDS" "$MORE_CELLS"
+    fi
 } | tr '\t\n' '\0\0' | xargs -0 -r -P "$PARALLEL" -n 2 bash -c 'run_cell "$@"' run_cell || failed=1
 "$python" -m examples.small_world.compare "$histories" --world "$world" --page "$page" --cells "$CELLS" --output_dir "$comparison" \
     --steps "$STEPS" --learning_rate "$LEARNING_RATE" --note "$note"
