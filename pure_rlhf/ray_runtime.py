@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
+import random
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import ray
-from ray._private import parameter, ray_constants, services
+from ray._private import parameter, ray_constants, services, worker
+from ray.exceptions import GetTimeoutError, NodeDiedError
 
 from pure_rlhf import cpu_host
 from pure_rlhf.config import PureConfig
 
 if TYPE_CHECKING:
+    from ray import ObjectRef
     from ray.util.placement_group import PlacementGroup
 
+POLL_SECONDS = 1.0
+END_SECONDS = 10.0
 PLACEMENT_SECONDS = 60.0
 TOKEN_FILE = "ray_token"
 AGENT_PORTS = (
@@ -71,12 +79,27 @@ def _ray_as_needed(config: PureConfig) -> Iterator[None]:
         services.start_api_server = start_api_server
 
 
+AGENT_PORT_RANGE = range(20_000, 32_768)
+"""Below the ports that Linux gives to who asks for any, above those of the workers of `ray start`."""
+
+
 def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+    """Ports that nobody has, and that nobody gets by chance until the agents take them.
+
+    Linux hands out 32768 and above (`ip_local_port_range`): Ray's node itself was once given the port of its agent.
+    """
+    found: list[int] = []
+    for port in random.SystemRandom().sample(AGENT_PORT_RANGE, len(AGENT_PORT_RANGE)):
+        if len(found) == count:
+            break
+        with socket.socket() as candidate:
+            try:
+                candidate.bind(("", port))
+            except OSError:
+                continue
+        found.append(port)
+    assert len(found) == count, "hardly any port is free"
+    return found
 
 
 def start_ray(config: PureConfig) -> None:
@@ -131,6 +154,25 @@ def start_ray(config: PureConfig) -> None:
     print(f"Ray dashboard: http://{context.dashboard_url}{asks}")
 
 
+def stop_ray() -> None:
+    """Shut Ray down, and end what is left of the one that `start_ray` started.
+
+    Where the control store died, workers go on for a minute, and a rollout engine's process for ever.
+    """
+    node: Any = worker._global_node
+    family: list[psutil.Process] = []
+    for started in (one for each in node.all_processes.values() for one in each) if node else ():
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(started.process.pid)
+            family += [process, *process.children(recursive=True)]
+    ray.shutdown()
+    _, left = psutil.wait_procs(family, timeout=END_SECONDS)
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, timeout=END_SECONDS)
+
+
 def write_token(folder: Path) -> Path | None:
     """Write the token of this run's Ray where only its user can read it; None where there is none of its own.
 
@@ -150,6 +192,43 @@ def write_token(folder: Path) -> Path | None:
 def remove_token(folder: Path) -> None:
     """Delete what `write_token` wrote."""
     (folder / TOKEN_FILE).unlink(missing_ok=True)
+
+
+def require_ray() -> None:
+    """Ask whether the Ray of `start_ray` still runs: without it some calls would wait for ever.
+
+    Where a node dies Ray waits for another one to come, and goes on for a while without its control store. The
+    processes of a cluster that RAY_ADDRESS names are not ours to watch.
+
+    Raises:
+        ray.exceptions.NodeDiedError: a process of it has ended.
+    """
+    node: Any = worker._global_node
+    dead = {name for name, _ in node.dead_processes()} if node else set[str]()
+    names = {
+        ray_constants.PROCESS_TYPE_RAYLET: "node (raylet)",
+        ray_constants.PROCESS_TYPE_GCS_SERVER: "control store (gcs_server)",
+    }
+    if found := [text for name, text in names.items() if name in dead]:
+        raise NodeDiedError(f"Ray's {' and '.join(found)} ended; its logs may say why")
+
+
+def wait_for(references: list[ObjectRef], limit_seconds: float = math.inf) -> list[Any]:
+    """The values of what was begun, as `ray.get`, also where Ray itself dies meanwhile.
+
+    Raises:
+        ray.exceptions.GetTimeoutError: it took longer.
+        ray.exceptions.RayError: what was begun failed, or Ray did.
+    """
+    end, left = time.monotonic() + limit_seconds, references
+    while left:
+        done, left = ray.wait(left, num_returns=len(left), timeout=POLL_SECONDS)
+        ray.get(done)  # the first that fails ends this
+        if left:
+            require_ray()
+        if left and time.monotonic() > end:
+            raise GetTimeoutError(f"not done within {limit_seconds:g} s")
+    return ray.get(references)
 
 
 class PlacementError(RuntimeError):
@@ -183,11 +262,13 @@ def place(num_gpus: int) -> PlacementGroup:
 
     Raises:
         PlacementError: the GPUs are not free within PLACEMENT_SECONDS.
+        ray.exceptions.NodeDiedError: there is no Ray any more.
     """
     from ray.util.placement_group import placement_group
 
     group = placement_group([{"GPU": 1, "CPU": 1}] * num_gpus, strategy="PACK")
     if not group.wait(PLACEMENT_SECONDS):
+        require_ray()
         free = ray.available_resources()
         raise PlacementError(
             f"{num_gpus} GPUs with a CPU each were not free within {PLACEMENT_SECONDS:g} s: {free.get('GPU', 0):g} "

@@ -193,6 +193,8 @@ def _prepare_environment() -> None:
         # node there is nobody to go on: what dies is noticed by its own processes, and a busy host is waited for.
         os.environ.setdefault("RAY_health_check_timeout_ms", "60000")
         os.environ.setdefault("RAY_health_check_failure_threshold", "40")
+        # When the driver is killed its control store dies with it, and Ray's agents tried for a minute to tell it so.
+        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "10")
         # Whoever can reach a port of Ray could run code in it: it asks everybody for a token. A cluster has its own.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         if not os.environ.get("RAY_AUTH_TOKEN_PATH"):

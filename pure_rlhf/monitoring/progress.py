@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 import ray
@@ -145,8 +146,12 @@ def follow(
     *,
     phase_timeout: float = math.inf,
     stop: StopRequest | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> Any:
     """Show the trainer's progress until `result` is there; returns it (or raises the worker's error).
+
+    Args:
+        check: called again and again; raises where there is nothing left to wait for.
 
     Raises:
         PhaseTimeoutError: the run did the same for longer than `phase_timeout` seconds.
@@ -165,9 +170,11 @@ def follow(
             done = bool(ray.wait([result], timeout=POLL_SECONDS)[0])
             if done:
                 ray.get(result)  # raises the worker's own error before the dead trainer is asked
+            check()
             told = trainer.progress.remote()
             while not ray.wait([told], timeout=POLL_SECONDS)[0]:
                 watch.look(state)
+                check()
             before, state = state, cast("RunState", ray.get(told))
             watch.look(state)
             if stop is not None:

@@ -22,7 +22,14 @@ from pure_rlhf.config import PureConfig
 from pure_rlhf.monitoring.progress import PhaseTimeoutError, StopRequest, follow
 from pure_rlhf.monitoring.records import EvaluationRecord
 from pure_rlhf.monitoring.run_directory import RunDirectory
-from pure_rlhf.ray_runtime import place, remove_token, require_resources
+from pure_rlhf.ray_runtime import (
+    place,
+    remove_token,
+    require_ray,
+    require_resources,
+    stop_ray,
+    wait_for,
+)
 from pure_rlhf.report.prm import collect_prm_record
 from pure_rlhf.report.run import write_report
 from pure_rlhf.validation import Inputs
@@ -93,10 +100,11 @@ def train(
             trainer.run_training.remote(),
             phase_timeout=config.train.phase_timeout,
             stop=stop,
+            check=require_ray,
         )
-        ray.get([done for group in learning for done in group.async_save_model()])
+        wait_for([done for group in learning for done in group.async_save_model()])
     finally:
-        ray.shutdown()
+        stop_ray()
         remove_token(run.path)
     write_report(run.path)
     return evaluations
@@ -115,7 +123,7 @@ def build(config: PureConfig, inputs: Inputs) -> tuple[ActorHandle, list[RayActo
     )
     engines = [starter.start(number) for number in range(config.vllm.num_engines)]
     if config.shares_gpus:  # before the models come: an engine takes its share of what is free
-        ray.get([engine.sleep.remote() for engine in engines])
+        wait_for([engine.sleep.remote() for engine in engines])
 
     def group(actor_class: type, prefix: str) -> RayActorGroup:
         # upstream's hints are narrower than what it does: it calls .options(...).remote(...) and takes fractions
@@ -172,7 +180,7 @@ def _load(
 
     def wait(done: list[ray.ObjectRef]) -> None:
         try:
-            ray.get(done, timeout=config.train.phase_timeout)
+            wait_for(done, config.train.phase_timeout)
         except ray.exceptions.GetTimeoutError:
             raise PhaseTimeoutError("loading the models", config.train.phase_timeout) from None
 

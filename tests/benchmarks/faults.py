@@ -28,12 +28,22 @@ import tyro
 from pure_rlhf.checkpoints import checkpoint_tag
 from tests.integration.runs import Run, assert_same_run, metrics, small_world_flags
 
-Victim = Literal["policy", "reference", "PRM", "engine's actor", "engine", "trainer", "driver"]
+Victim = Literal[
+    "policy",
+    "reference",
+    "PRM",
+    "engine's actor",
+    "engine",
+    "trainer",
+    "driver",
+    "Ray's node",
+    "Ray's control store",
+]
 Phase = Literal[
     "generation", "scoring", "the update", "the weight sync", "the evaluation", "the checkpoint"
 ]
 VICTIMS: tuple[Victim, ...] = (
-    "policy", "reference", "PRM", "engine's actor", "engine", "trainer", "driver"
+    "policy", "reference", "PRM", "engine's actor", "engine", "trainer", "driver", "Ray's node", "Ray's control store"
 )  # fmt: skip
 PHASES: tuple[Phase, ...] = (
     "generation", "scoring", "the update", "the weight sync", "the evaluation", "the checkpoint"
@@ -45,6 +55,8 @@ TITLES = {
     "engine's actor": "ray::PureRolloutActor",
     "engine": "VLLM::EngineCore",
     "trainer": "ray::PureTrainer",
+    "Ray's node": "raylet",
+    "Ray's control store": "gcs_server",
 }
 HANGS_AFTER_SECONDS = 300
 NOT_SURVIVED = "not survived"

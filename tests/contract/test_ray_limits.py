@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -47,7 +48,11 @@ def test_ray_ends_what_a_killed_worker_had_started(monkeypatch: pytest.MonkeyPat
 def test_a_node_that_answers_late_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """The control store declared the only node dead, on a busy machine; a cluster keeps what its owner has said."""
     control_store = (RAYLET.parents[1] / "gcs/gcs_server").read_bytes()
-    names = {"RAY_health_check_timeout_ms", "RAY_health_check_failure_threshold"}
+    names = {
+        "RAY_health_check_timeout_ms",
+        "RAY_health_check_failure_threshold",
+        "RAY_gcs_rpc_server_reconnect_timeout_s",
+    }
     for address, expected in ((None, names), ("10.0.0.1:6379", set())):
         monkeypatch.setattr(os, "environ", {"RAY_ADDRESS": address} if address else {})
         train_pure._prepare_environment()
@@ -85,10 +90,23 @@ def test_ray_is_told_its_agents_ports(monkeypatch: pytest.MonkeyPatch, dashboard
     # of the programs beside, the autoscaler's is for the dashboard, the reader of logs for --verbose
     assert chosen.no_monitor == (not dashboard) and chosen.include_log_monitor is False
     ports = {getattr(chosen, name) for name in ray_runtime.AGENT_PORTS}
-    assert len(ports) == 4 and all(1024 <= port <= 65535 for port in ports)
+    assert len(ports) == 4 and ports < set(ray_runtime.AGENT_PORT_RANGE)
     flag = f"--dashboard_agent_listen_port={chosen.dashboard_agent_listen_port}"
     assert started == [("raylet", ["raylet", flag]), ("gcs_server", ["gcs_server"])]
     assert parameter.RayParams is original and original().metrics_agent_port is None
+
+
+def test_an_agents_port_is_given_to_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's node asked for any port, was given its agent's, and the run that it was to carry hung."""
+    chosen = ray_runtime.AGENT_PORT_RANGE
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert chosen.stop <= lowest, "Linux gives these to who asks for any port"
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        ours = taken.getsockname()[1]
+        monkeypatch.setattr(ray_runtime, "AGENT_PORT_RANGE", range(ours, ours + 30))
+        ports = ray_runtime._free_ports(4)
+    assert len(set(ports)) == 4 and ours not in ports
 
 
 def test_ray_starts_no_worker_before_it_is_asked_for_one(monkeypatch: pytest.MonkeyPatch) -> None:

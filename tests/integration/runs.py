@@ -111,30 +111,41 @@ class Run:
         return self.output.read_text(errors="replace")
 
     def family(self) -> list[psutil.Process]:
-        """Every living process that the run started, found by a mark in the environment."""
+        """Every living process that the run started."""
         found = []
         for process in psutil.process_iter():
             try:
-                if process.pid != self.process.pid and process.environ().get(MARK) == self.mark:
+                if process.pid != self.process.pid and self._is_of_the_run(process):
                     found.append(process)
             except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
                 continue
         return found
 
+    def _is_of_the_run(self, process: psutil.Process) -> bool:
+        """By a mark in its environment; Ray's agents write their title over that, and have logs open."""
+        environment = process.environ()
+        return environment.get(MARK) == self.mark or (
+            not environment
+            and any(
+                Path(file.path).is_relative_to(self.ray_folder) for file in process.open_files()
+            )
+        )
+
     def processes(self, title: str) -> list[psutil.Process]:
-        """Those of the family whose title begins like this."""
+        """Those of the family whose title begins like this, or whose program has this name."""
         found = []
         for process in self.family():
             try:
-                if "".join(process.cmdline()).startswith(title):
+                words = process.cmdline()
+                if "".join(words).startswith(title) or Path(words[0]).name == title:
                     found.append(process)
-            except psutil.NoSuchProcess:
+            except (psutil.NoSuchProcess, IndexError):  # IndexError: a zombie's command line
                 continue
         return found
 
     def wait(self, timeout: float = 1200) -> int:
         code = self.process.wait(timeout)
-        deadline = time.time() + 20  # Ray's helpers take a moment to follow
+        deadline = time.time() + 30  # Ray's helpers take a moment to follow
         while self.family() and time.time() < deadline:
             time.sleep(0.5)
         return code

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.exceptions import NodeDiedError
 from rich.console import Console
 
 from pure_rlhf.monitoring import progress
@@ -139,6 +140,20 @@ def test_a_phase_has_a_limit_and_a_run_has_none(
     hanging = [*lively, *[state(step=41, activity="the weight sync")] * 20]
     with pytest.raises(PhaseTimeoutError, match=r"^the weight sync of step 42 took more than 5 s"):
         watch(Trainer(hanging), monkeypatch, phase_timeout=5)
+
+
+def test_where_ray_is_gone_nothing_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the trainer is asked, and while its answer does not come."""
+
+    def is_gone() -> None:
+        raise NodeDiedError("gone")
+
+    for never in (True, False):
+        trainer = Trainer([state()] * 3)
+        monkeypatch.setattr(trainer, "wait", lambda references, timeout: ([], references))
+        looks = iter([lambda: None] * 3 * (not never) + [is_gone] * 9)
+        with pytest.raises(NodeDiedError, match="gone"):
+            watch(trainer, monkeypatch, check=lambda looks=looks: next(looks)())
 
 
 def test_the_first_wish_to_stop_waits_for_the_step_and_the_second_does_not(

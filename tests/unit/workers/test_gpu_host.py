@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
+import itertools
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -129,7 +130,7 @@ def engine_arguments(config: PureConfig, monkeypatch: pytest.MonkeyPatch) -> dic
         raise Enough
 
     monkeypatch.setattr(rollout_actor.ray, "remote", lambda _: Remote())
-    monkeypatch.setattr(launcher.ray, "get", lambda references: references)
+    monkeypatch.setattr(launcher, "wait_for", lambda references: references)
     monkeypatch.setattr(rollout_actor, "PlacementGroupSchedulingStrategy", lambda **_: None)
     monkeypatch.setattr(launcher, "require_resources", lambda _: None)
     monkeypatch.setattr(launcher, "place", lambda _: None)
@@ -263,11 +264,14 @@ def test_gpus_that_others_hold_are_not_waited_for_for_ever(monkeypatch: pytest.M
 def test_models_that_do_not_load_are_not_waited_for_for_ever(
     placement: Literal["split", "shared"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def never(references: list[str], timeout: float) -> None:
-        assert references == ["loading"] and timeout == 5
-        raise launcher.ray.exceptions.GetTimeoutError
+    def never(references: list[str], num_returns: int, timeout: float) -> Any:
+        assert references == ["loading"] and num_returns == 1 and timeout <= 1
+        return [], references
 
-    monkeypatch.setattr(launcher.ray, "get", never)
+    seconds = itertools.count()
+    monkeypatch.setattr(ray_runtime.time, "monotonic", lambda: float(next(seconds)))
+    monkeypatch.setattr(ray_runtime.ray, "wait", never)
+    monkeypatch.setattr(ray_runtime.ray, "get", lambda references: [])
     config = PureConfig(placement=placement, train=TrainConfig(phase_timeout=5))
     group: Any = SimpleNamespace(async_init_model_from_pretrained=lambda *_: ["loading"])
     with pytest.raises(PhaseTimeoutError, match="loading the models took more than 5 s"):
