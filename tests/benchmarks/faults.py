@@ -137,14 +137,14 @@ class Campaign:
         except AssertionError as error:
             print(f"{victim} in {phase}: {error}", flush=True)
             self.run.process.kill()
-            _, made, back_to = self._start_again()
+            _, made, back_to = self._start_again(error)
             way = NOT_SURVIVED
         return Outcome(victim, phase, time.monotonic() - start, made - back_to, way)
 
-    def _start_again(self) -> tuple[str, int, int]:
-        """As `_recover`, for a run whose driver is dead."""
+    def _start_again(self, error: Exception | None = None) -> tuple[str, int, int]:
+        """As `_recover`, for a run whose driver is dead. Nothing of it may be left, unless it failed (`error`)."""
         self.run.wait()
-        self.run.__exit__(None, None, None)  # nothing of it may be left
+        self.run.__exit__(type(error) if error else None, error, None)
         tag = checkpoint_tag(str(self.folder / "checkpoints"))
         assert tag is not None
         made = self.step()
@@ -206,8 +206,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         changes = {
-            # two steps a fault, since every second one has an evaluation, and some after the last
-            "max_steps": 5 * len(faults) // 2 + 6,
+            # two steps a fault, since every second one has an evaluation; more go by while the next is waited for
+            "max_steps": 3 * len(faults) + 8,
             "ckpt__save_steps": 1,
             "train__max_restarts": len(faults),
             "vllm__max_replacements": len(faults),

@@ -71,6 +71,8 @@ def test_prime_and_its_resume(world: RandomWorld, tmp_path: Path, num_ranks: int
     record = json.loads((folder / "prm/prm_reference.json").read_text())
     assert record["model"] == str(world.policy)
 
+    if num_ranks == 1:  # that a checkpoint comes back to the last bit is in the next test
+        return
     resume = [*flags, "--ckpt.load_enable"]
     resume[resume.index("--max_steps") + 1] = "4"
     with Run(resume) as run:

@@ -114,13 +114,9 @@ def test_a_killed_run_goes_on_to_the_same_weights(
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize(
-    ("stage", "deepspeed"), [(1, "False"), (2, "False"), (2, "True")], ids=["1", "2", "2-zero"]
-)
-def test_two_ranks_train_what_one_does(
-    stage: int, deepspeed: str, world: RandomWorld, tmp_path: Path
-) -> None:
-    """As on two GPUs: each rank half of every batch, in stage 1 half of the backbone's outputs too."""
+@pytest.mark.parametrize("stage", [1, 2])
+def test_two_ranks_train_what_one_does(stage: int, world: RandomWorld, tmp_path: Path) -> None:
+    """As on two GPUs: each rank half of every batch, in stage 1 half of the kept outputs; in stage 2 with ZeRO too."""
     rows = [
         {
             "prompt": f"What is {n}?",
@@ -132,8 +128,8 @@ def test_two_ranks_train_what_one_does(
     file = write_rows(tmp_path / "rows.jsonl", rows)
     model = world.policy if stage == 1 else world.prm
     states, reports, gradients = [], [], []
-    for ranks in (1, 2):
-        output = tmp_path / f"{ranks}_ranks"
+    for ranks, deepspeed in ((1, ""), (2, "False"), (2, "True"))[: 1 + stage]:
+        output = tmp_path / f"{ranks}_ranks{deepspeed}"
         flags = ["--dropout", "0", "--no-length_grouping", "--epochs", "2", "--micro_batch_size"]
         flags += [str(4 // ranks)]  # two forward passes a rank and batch
         if ranks == 2:
@@ -148,13 +144,14 @@ def test_two_ranks_train_what_one_does(
         log = json.loads((output / "checkpoint-12" / "trainer_state.json").read_text())
         gradients.append([row["grad_norm"] for row in log["log_history"] if "grad_norm" in row])
         assert not list(output.glob("features_*.bin"))
-    for name, expected in states[0].items():
-        torch.testing.assert_close(states[1][name], expected, atol=5e-6, rtol=0, msg=name)
-    # AdamW forgives a loss of another scale; clipping does not
-    assert len(gradients[0]) == 1 and gradients[1] == pytest.approx(gradients[0], rel=1e-3)
-    assert reports[0]["steps"] == reports[1]["steps"] == 96
-    assert reports[0]["auc"] == pytest.approx(reports[1]["auc"], abs=1e-3)
-    assert reports[0]["optimizer_steps"] == reports[1]["optimizer_steps"] == 12
+    assert len(gradients[0]) == 1
+    for state, report, gradient in zip(states, reports, gradients, strict=True):
+        for name, expected in states[0].items():
+            torch.testing.assert_close(state[name], expected, atol=5e-6, rtol=0, msg=name)
+        # AdamW forgives a loss of another scale; clipping does not
+        assert gradient == pytest.approx(gradients[0], rel=1e-3)
+        assert report["steps"] == 96 and report["optimizer_steps"] == 12
+        assert report["auc"] == pytest.approx(reports[0]["auc"], abs=1e-3)
 
 
 def prm800k(name: str) -> list[dict[str, Any]]:
