@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pure_rlhf import cpu_host
+from pure_rlhf.scratch import scratch_folder
 
 STOP_TOKENS = ("</s>", "<|im_end|>", "<|endoftext|>")
 """Where the published evaluation stops, besides the model's own end-of-text tokens."""
@@ -100,6 +101,17 @@ def generate(
     Raises:
         EngineDied: the answers that were finished before have been yielded.
     """
+    with scratch_folder() as temporary:  # vLLM leaves files in TMPDIR
+        yield from _generate(requests, settings, num_engines, log_dir, temporary)
+
+
+def _generate(
+    requests: list[Request],
+    settings: EngineSettings,
+    num_engines: int,
+    log_dir: Path,
+    temporary: Path,
+) -> Iterator[list[tuple[int, list[Completion]]] | EngineTime]:
     context = multiprocessing.get_context("spawn")
     gpus = visible_gpus()
     log_dir.mkdir(parents=True, exist_ok=True)
@@ -110,7 +122,8 @@ def generate(
             log = log_dir / f"engine-{index}.log"
             shard = requests[index::num_engines]
             process = context.Process(target=_serve, args=(theirs, settings, shard, str(log)))
-            with _environment({"CUDA_VISIBLE_DEVICES": gpus[index]} if gpus else _cpu_settings()):
+            changes = {"CUDA_VISIBLE_DEVICES": gpus[index]} if gpus else _cpu_settings()
+            with _environment(changes | {"TMPDIR": str(temporary)}):
                 process.start()
             theirs.close()  # so that the pipe closes with the engine
             engines[ours] = (index, process, log)

@@ -12,6 +12,8 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 KEEP_FAILED_SECONDS = 7 * 24 * 3600
@@ -24,12 +26,31 @@ _FAILED = "failed"
 
 
 def make_scratch() -> Path | None:
-    """Make the folder of this process, and point TMPDIR and RAY_TMPDIR at it; None where the user has said RAY_TMPDIR.
-
-    It has the process's number as its name, below a folder that only this user can read.
-    """
+    """Make the folder of this process, and point TMPDIR and RAY_TMPDIR at it; None where the user has RAY_TMPDIR."""
     if os.environ.get("RAY_TMPDIR"):
         return None
+    scratch = _make_folder()
+    if scratch is not None:
+        os.environ["TMPDIR"] = os.environ["RAY_TMPDIR"] = str(scratch)
+        tempfile.tempdir = None  # it remembers
+    return scratch
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder for the TMPDIR of programs that this process starts; removed when this context is left."""
+    folder = _make_folder() or Path(tempfile.mkdtemp(prefix="pure-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_folder() -> Path | None:
+    """Called after this process, below a folder that only this user can read; None where somebody else can.
+
+    What killed runs left there is removed first.
+    """
     parent = Path(tempfile.gettempdir())
     if len(str(parent)) > LONGEST_PARENT:
         parent = Path("/tmp")
@@ -39,11 +60,9 @@ def make_scratch() -> Path | None:
         return None
     _remove_old(parent)
     remove_shared_memory()
-    scratch = parent / str(os.getpid())
-    scratch.mkdir(exist_ok=True)
-    os.environ["TMPDIR"] = os.environ["RAY_TMPDIR"] = str(scratch)
-    tempfile.tempdir = None  # it remembers
-    return scratch
+    folder = parent / str(os.getpid())
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def leave_scratch(scratch: Path | None, *, failed: bool) -> None:

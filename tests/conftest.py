@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 from xdist.workermanage import WorkerController
@@ -16,6 +18,12 @@ from tests.host_speed import MEASURED, host_is_fast_enough, host_seconds  # noqa
 
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+# before --hypothesis-profile is read (tests/unit/test_properties.py)
+COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "database": None}
+settings.register_profile("short", max_examples=1000, derandomize=True, **COMMON)
+settings.register_profile("long", max_examples=100_000, **COMMON)
+settings.load_profile("short")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -53,6 +61,16 @@ class RealRunsAtOnce(LoadFileScheduling):
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> RealRunsAtOnce | None:
     return RealRunsAtOnce(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+@pytest.fixture(autouse=True)
+def rays_environment_is_put_back() -> Iterator[None]:
+    """What the command line sets for its own process (a token, time-outs) is not for the Ray of a later test."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("RAY_")}
+    yield
+    for name in [name for name in os.environ if name.startswith("RAY_")]:
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @dataclass(frozen=True)

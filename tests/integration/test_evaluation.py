@@ -22,7 +22,9 @@ REPORTS = ("results.md", "results.json", "evaluation_report.html")
 
 
 def start(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
-    env = os.environ | {"PYTHONPATH": str(CHECKOUT)}
+    temporary = log.parent / "temporary"
+    temporary.mkdir(exist_ok=True)
+    env = os.environ | {"PYTHONPATH": str(CHECKOUT), "TMPDIR": str(temporary)}
     command = [sys.executable, "-m", "evaluation.evaluate"]
     if (
         "PURE_VENV" in os.environ
@@ -96,3 +98,4 @@ def test_an_untrained_model_on_the_real_files_and_a_kill(
     for name in REPORTS:
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
     assert num_lines(killed) == num_lines(whole)
+    assert list((tmp_path / "temporary").iterdir()) == []

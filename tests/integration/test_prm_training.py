@@ -136,7 +136,13 @@ def test_two_ranks_train_what_one_does(stage: int, world: RandomWorld, tmp_path:
             flags += ["--deepspeed", deepspeed]
         python, *rest = command(stage, model, file, output, *flags)
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)]
-        done = subprocess.run([python, *launcher, *rest], cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run(
+            [python, *launcher, *rest],
+            cwd=ROOT,
+            env=os.environ | {"TMPDIR": str(tmp_path)},  # torchrun leaves a folder there
+            capture_output=True,
+            text=True,
+        )
         assert done.returncode == 0, done.stderr[-4000:]
         trained = AutoModelForTokenClassification.from_pretrained(output, dtype=torch.float32)
         states.append(trained.state_dict())

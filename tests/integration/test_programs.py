@@ -106,6 +106,7 @@ def train_sft(data: Path, folder: Path, *flags: str, ranks: int = 1) -> subproce
     arguments = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
     # one thread: with two, beside other work, the last bits were not always the same (LOG.md)
     environment = os.environ | {"PURE_HOST": "cpu", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment["TMPDIR"] = str(data.parent)  # torchrun leaves a folder there
     return subprocess.Popen([*command, *arguments, *flags], env=environment, cwd=ROOT)
 
 

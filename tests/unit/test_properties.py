@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pure_rlhf.algorithm.step_segmentation import split_steps
@@ -28,12 +28,6 @@ from pure_rlhf.prm.token_inputs import build_prm_inputs, prm_token_ids
 from pure_rlhf.report.comparison import write_comparison
 from pure_rlhf.report.run import write_report
 from tests.unit.algorithm.test_step_segmentation import EOS, OTHER_SEPARATOR, SEPARATOR, batch_of
-
-COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "database": None}
-settings.register_profile("short", max_examples=1000, derandomize=True, **COMMON)
-settings.register_profile("long", max_examples=100_000, **COMMON)
-if settings.get_current_profile_name() != "long":
-    settings.load_profile("short")
 
 
 def some(share: float) -> settings:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pure_rlhf import scratch
-from pure_rlhf.scratch import leave_scratch, make_scratch
+from pure_rlhf.scratch import leave_scratch, make_scratch, scratch_folder
 
 
 @pytest.fixture
@@ -22,6 +22,7 @@ def parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setenv("RAY_TMPDIR", "")  # so that it is put back, also where there was none
+    monkeypatch.delenv("RAY_TMPDIR")
     return tmp_path / f"pure-{os.getuid()}"
 
 
@@ -60,6 +61,15 @@ def test_the_logs_of_a_failure_stay_and_what_was_killed_goes(
     tempfile.tempdir = None
     make_scratch()
     assert not failed.exists()
+
+
+def test_programs_that_are_started_get_a_folder_that_goes(parent: Path) -> None:
+    with scratch_folder() as folder:
+        assert folder == parent / str(os.getpid()) and "RAY_TMPDIR" not in os.environ
+        (folder / "vllm_dist_1").touch()
+    assert parent.is_dir() and not folder.exists()
+    with scratch_folder() as again:
+        assert again.is_dir()
 
 
 def test_a_folder_of_the_users_own_is_left_alone(
