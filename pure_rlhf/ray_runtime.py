@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 1.0
 END_SECONDS = 10.0
+"""For what Ray leaves to end by itself."""
 PLACEMENT_SECONDS = 60.0
 TOKEN_FILE = "ray_token"
 AGENT_PORTS = (
@@ -35,6 +36,8 @@ AGENT_PORTS = (
     "dashboard_agent_listen_port",
     "runtime_env_agent_port",
 )
+AGENT_PORT_RANGE = range(20_000, 32_768)
+"""Below the ports that Linux gives to who asks for any, above those of the workers of `ray start`."""
 
 
 @contextmanager
@@ -77,10 +80,6 @@ def _ray_as_needed(config: PureConfig) -> Iterator[None]:
     finally:
         parameter.RayParams, services.start_ray_process = ray_params, start_process
         services.start_api_server = start_api_server
-
-
-AGENT_PORT_RANGE = range(20_000, 32_768)
-"""Below the ports that Linux gives to who asks for any, above those of the workers of `ray start`."""
 
 
 def _free_ports(count: int) -> list[int]:
