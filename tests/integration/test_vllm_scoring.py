@@ -14,6 +14,7 @@ import torch
 from pure_rlhf import cpu_host
 from pure_rlhf.prm.conventions import PrmSample
 from pure_rlhf.prm.scorer import PrmScorer
+from pure_rlhf.scratch import scratch_folder
 from tests.unit.prm.test_scorer import SAMPLES, save_pure, save_qwen
 
 pytestmark = pytest.mark.integration
@@ -44,15 +45,16 @@ def test_vllm_gives_the_scores_of_transformers(tmp_path: Path) -> None:
     for folder, save in zip(folders, (save_pure, save_qwen), strict=True):
         folder.mkdir()
         save(folder)
-    done = subprocess.run(
-        [sys.executable, "-c", SCORE, *map(str, folders)],
-        env=os.environ | cpu_host.environment(),
-        cwd=Path(__file__).parents[2],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        timeout=500,
-    )
+    with scratch_folder() as temporary:  # vLLM leaves files in TMPDIR
+        done = subprocess.run(
+            [sys.executable, "-c", SCORE, *map(str, folders)],
+            env=os.environ | cpu_host.environment() | {"TMPDIR": str(temporary)},
+            cwd=Path(__file__).parents[2],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            timeout=500,
+        )
     from_vllm = json.loads(done.stdout.splitlines()[-1])
     for folder, rewards in zip(folders, from_vllm, strict=True):
         expected = PrmScorer(str(folder), dtype=torch.float32).score(samples())

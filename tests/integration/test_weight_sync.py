@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 from transformers import Qwen2ForCausalLM
 
+from pure_rlhf.scratch import scratch_folder
 from tests.conftest import RandomWorld
 from tests.tiny_models import qwen2_config, train_tokenizer
 
@@ -32,12 +34,20 @@ def test_the_engine_computes_with_what_was_pushed(
         Qwen2ForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     for bucket_bytes in (SMALL_BUCKET, LARGE_BUCKET) if tied else (SMALL_BUCKET,):
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.integration.sync_probe", str(folder), str(bucket_bytes)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        with scratch_folder() as temporary:  # vLLM leaves files in TMPDIR
+            done = subprocess.run(
+                [
+                    sys.executable,
+                    "-m",
+                    "tests.integration.sync_probe",
+                    str(folder),
+                    str(bucket_bytes),
+                ],
+                env=os.environ | {"TMPDIR": str(temporary)},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
         assert done.returncode == 0, done.stderr[-3000:]
         result = json.loads(done.stdout.strip().splitlines()[-1])
         assert (result["buckets"] > 5) == (bucket_bytes == SMALL_BUCKET)
