@@ -212,8 +212,8 @@ def require_ray() -> None:
         raise NodeDiedError(f"Ray's {' and '.join(found)} ended; its logs may say why")
 
 
-def wait_for(references: list[ObjectRef], limit_seconds: float = math.inf) -> list[Any]:
-    """The values of what was begun, as `ray.get`, also where Ray itself dies meanwhile.
+def wait_for(references: list[ObjectRef], limit_seconds: float = math.inf) -> None:
+    """Until what was begun is done, also where Ray itself dies meanwhile, for which `ray.get` would wait.
 
     Raises:
         ray.exceptions.GetTimeoutError: it took longer.
@@ -225,9 +225,8 @@ def wait_for(references: list[ObjectRef], limit_seconds: float = math.inf) -> li
         ray.get(done)  # the first that fails ends this
         if left:
             require_ray()
-        if left and time.monotonic() > end:
-            raise GetTimeoutError(f"not done within {limit_seconds:g} s")
-    return ray.get(references)
+            if time.monotonic() > end:
+                raise GetTimeoutError(f"not done within {limit_seconds:g} s")
 
 
 class PlacementError(RuntimeError):

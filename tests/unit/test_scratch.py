@@ -21,8 +21,7 @@ def parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(scratch, "LONGEST_PARENT", 1000)
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setenv("RAY_TMPDIR", "")  # so that it is put back, also where there was none
-    monkeypatch.delenv("RAY_TMPDIR")
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
     return tmp_path / f"pure-{os.getuid()}"
 
 
