@@ -9,7 +9,7 @@ fi
 num_gpus="$("$PYTHON" -W ignore -c 'import torch; print(torch.cuda.device_count())')"
 launcher=("$PYTHON")
 if [ "$num_gpus" -gt 0 ]; then
-    launcher+=(-m torch.distributed.run --standalone --nproc_per_node "$num_gpus")
+    launcher+=(-m pure_rlhf.cli.torchrun --standalone --nproc_per_node "$num_gpus")
 fi
 
 # A hub name brings its own held-out split (Math-Shepherd has none: a share of its problems is held out); of a file

@@ -21,7 +21,7 @@ bash "$root/examples/scripts/setup.sh"
 
 launcher=("$python")
 if [ "$host" = gpu ]; then
-    launcher+=(-m torch.distributed.run --standalone --nproc_per_node "$num_gpus")
+    launcher+=(-m pure_rlhf.cli.torchrun --standalone --nproc_per_node "$num_gpus")
     # a batch is shared by all GPUs
     flags=(
         --model.model_name_or_path "${MODEL:-Qwen/Qwen2.5-Math-7B}"

@@ -189,6 +189,9 @@ def _prepare_environment() -> None:
     os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
     os.environ.setdefault("RAY_enable_worker_prestart", "0")
     if not os.environ.get("RAY_ADDRESS"):
+        # Ray has its workers wait for every other program of the host (nice 15): beside two that were busy a run got
+        # hardly any time. They get what the command that starts the run has.
+        os.environ.setdefault("RAY_worker_niceness", "0")
         # Its control store declares a node dead that it does not hear for some seconds, and the run with it. With one
         # node there is nobody to go on: what dies is noticed by its own processes, and a busy host is waited for.
         os.environ.setdefault("RAY_health_check_timeout_ms", "60000")

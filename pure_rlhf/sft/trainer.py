@@ -1,7 +1,6 @@
 """OpenRLHF's SFT trainer with what a run leaves: metrics, held-out loss, whole checkpoints, an exact resume.
 
-Everything that learns is upstream's: model, loss, order of the rows, optimiser. OpenRLHF is loaded here, after
-`cpu_host.install()`.
+Everything that learns is upstream's: model, loss, order of the rows, optimiser.
 """
 
 from __future__ import annotations
@@ -14,8 +13,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from openrlhf.models import Actor
-from openrlhf.trainer.sft_trainer import SFTTrainer
 
 from pure_rlhf import cpu_host
 from pure_rlhf.adapters import ALL_LINEAR
@@ -24,6 +21,11 @@ from pure_rlhf.sft.rows import SftDataset, SftRows
 from pure_rlhf.sft.settings import SftConfig
 from pure_rlhf.types import Tokenizer
 from pure_rlhf.workers.strategy import Strategy, make_strategy
+
+# `pure_rlhf.workers` comes first: without it OpenRLHF asks for flash-attn, and DeepSpeed compiles for a minute
+# isort: split
+from openrlhf.models import Actor
+from openrlhf.trainer.sft_trainer import SFTTrainer
 
 METRICS_FILE = "metrics.jsonl"
 

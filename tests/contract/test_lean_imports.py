@@ -83,6 +83,21 @@ def test_a_use_of_deepspeed_loads_it_without_what_no_run_uses() -> None:
     assert done.returncode == 0, done.stderr[-4000:]
 
 
+def test_the_warm_up_needs_no_flash_attn_and_has_a_lean_openrlhf_too() -> None:
+    program = """
+import sys
+from pure_rlhf.sft import trainer
+assert not {"deepspeed", "vllm", "datasets"} & sys.modules.keys()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PURE_HOST": "gpu"},  # where nothing stands in for flash-attn at once
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
 @pytest.mark.parametrize("disabled", ["0", "1"])
 def test_a_decorated_function_is_compiled_at_its_first_call(
     monkeypatch: pytest.MonkeyPatch, disabled: str

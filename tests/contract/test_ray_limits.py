@@ -45,6 +45,20 @@ def test_ray_ends_what_a_killed_worker_had_started(monkeypatch: pytest.MonkeyPat
     assert name.encode() in RAYLET.read_bytes()
 
 
+def test_workers_do_not_wait_for_other_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it does is in tests/integration/test_training.py; the nodes of a cluster were started by others."""
+    name = "RAY_worker_niceness"
+    for environment, expected in (
+        ({}, "0"),
+        ({name: "5"}, "5"),
+        ({"RAY_ADDRESS": "10.0.0.1:6379"}, None),
+    ):
+        monkeypatch.setattr(os, "environ", dict(environment))
+        train_pure._prepare_environment()
+        assert os.environ.get(name) == expected
+    assert name.encode() in RAYLET.read_bytes()
+
+
 def test_a_node_that_answers_late_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """The control store declared the only node dead, on a busy machine; a cluster keeps what its owner has said."""
     control_store = (RAYLET.parents[1] / "gcs/gcs_server").read_bytes()

@@ -135,15 +135,16 @@ def test_two_ranks_train_what_one_does(stage: int, world: RandomWorld, tmp_path:
         if ranks == 2:
             flags += ["--deepspeed", deepspeed]
         python, *rest = command(stage, model, file, output, *flags)
-        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)]
+        launcher = ["-m", "pure_rlhf.cli.torchrun", "--standalone", "--nproc_per_node", str(ranks)]
         done = subprocess.run(
             [python, *launcher, *rest],
             cwd=ROOT,
-            env=os.environ | {"TMPDIR": str(tmp_path)},  # torchrun leaves a folder there
+            env=os.environ | {"TMPDIR": str(tmp_path)},
             capture_output=True,
             text=True,
         )
         assert done.returncode == 0, done.stderr[-4000:]
+        assert not list(tmp_path.glob("torchelastic_*"))
         trained = AutoModelForTokenClassification.from_pretrained(output, dtype=torch.float32)
         states.append(trained.state_dict())
         reports.append(json.loads((output / "prm_evaluation.json").read_text()))

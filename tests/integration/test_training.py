@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from transformers import (
@@ -48,6 +50,7 @@ def two_ranks(
     with Run(flags, dashboard=True) as run:
         run.wait_for(lambda: len(run.actor_names()) == 9, "nine named actors on the dashboard")
         names = run.actor_names()
+        assert {psutil.Process(process).nice() for process in names.values()} == {os.nice(0)}
         assert run.wait() == 0, run.text[-6000:]
         assert "held-out problems (PRMVR)" in run.text and "report.html" in run.text
     return folder, names
