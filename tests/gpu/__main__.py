@@ -55,6 +55,7 @@ def checks(device: str, folder: Path, num_gpus: int) -> list[Check]:
         one("zero2_offload", 60, *models, "zero2"),
         one("zero3_offload", 60, *models, "zero3"),
         one("prm_vllm", 120, *models),
+        one("warm_up", 90, *models),
     ]
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -251,6 +253,50 @@ def prm(setting: Setting, *, backend: Any) -> Numbers:
     return numbers | (_allocated(setting) if backend == "transformers" else {})
 
 
+def warm_up(setting: Setting) -> Numbers:
+    """`train_sft`, a program without Ray: the loss falls, and the model that it leaves loads."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(setting.policy)
+    problems = [json.loads(line) for line in setting.problems.read_text().splitlines()]
+    rows = [
+        {"question": row["question"], "response": f" We add.\n\nSo \\boxed{{{row['answer']}}}"}
+        for row in problems
+    ]
+    data, run = setting.folder / "warm_up.jsonl", setting.folder / "run_warm_up"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    flags = {
+        "model.model_name_or_path": setting.policy,
+        "data.dataset": data,
+        "data.max_len": LENGTH,
+        "train.batch_size": BATCH,
+        "train.micro_batch_size": MICRO_BATCH,
+        "train.max_epochs": 2,
+        "adam.lr": LEARNING_RATE_TIMES_WIDTH / _model_config(setting).hidden_size,
+        "eval.rows": 0,
+        "ckpt.save_steps": -1,
+        "output_dir": run,
+    }
+    command = [sys.executable, "-m", "pure_rlhf.cli.train_sft"]
+    command += [part for name, value in flags.items() for part in (f"--{name}", str(value))]
+    code = subprocess.run(command).returncode
+    require(code == 0, f"train_sft ended with exit code {code}")
+    steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    losses = [step["sft/loss"] for step in steps]
+    require(len(losses) == 2 * len(rows) // BATCH, f"{len(losses)} steps")
+    fallen = losses[0] - losses[-1]
+    require(fallen > 5 * LOSS_TOLERANCE, f"the loss fell by {fallen:.2f} nats only: {losses}")
+    AutoModelForCausalLM.from_pretrained(run / "model")
+    tokens = sum(len(tokenizer(row["question"] + row["response"]).input_ids) for row in rows)
+    later = steps[1:]  # kernels are loaded at their first use
+    seconds = sum(step["timing/total"] for step in later)
+    return {
+        "tokens/s": tokens / len(rows) * BATCH * len(later) / seconds,
+        "loss at first": losses[0],
+        "loss at last": losses[-1],
+    }
+
+
 @contextmanager
 def _as_on_a_cpu() -> Iterator[None]:
     before = os.environ.get("PURE_HOST")
@@ -291,6 +337,7 @@ CHECKS: dict[str, Callable[[Setting], Numbers]] = {
     "zero3_offload": lambda setting: update(setting, zero_stage=3, adam_offload=True),
     "prm": lambda setting: prm(setting, backend="transformers"),
     "prm_vllm": lambda setting: prm(setting, backend="vllm"),
+    "warm_up": warm_up,
     "shared": lambda setting: end_to_end.check(setting, "shared"),
     "split": lambda setting: end_to_end.check(setting, "split"),
 }

@@ -12,14 +12,14 @@ import pytest
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
-PASSED = ("install", "models", "engine_eager", "zero2", "prm", "zero3", "zero2_offload")
+PASSED = ("install", "models", "engine_eager", "zero2", "prm", "zero3", "zero2_offload", "warm_up")
 
 
 def test_the_checks_pass_on_a_cpu(tmp_path: Path) -> None:
-    """vLLM, DeepSpeed's ZeRO-2 (also with the optimiser in host memory) and ZeRO-3, and the PRM's scorer."""
+    """vLLM, DeepSpeed's ZeRO-2 (also with the optimiser in host memory) and ZeRO-3, the PRM's scorer, SFT."""
     page = tmp_path / "page.md"
     command = [sys.executable, "-m", "tests.gpu", "--device", "cpu", "--report", str(page)]
-    command += ["--only", "engine_eager", "zero2_offload", "zero3", "prm"]
+    command += ["--only", "engine_eager", "zero2_offload", "zero3", "prm", "warm_up"]
     done = subprocess.run(
         command,
         cwd=ROOT,
