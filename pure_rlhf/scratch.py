@@ -31,9 +31,15 @@ def make_scratch() -> Path | None:
         return None
     scratch = _make_folder()
     if scratch is not None:
-        os.environ["TMPDIR"] = os.environ["RAY_TMPDIR"] = str(scratch)
-        tempfile.tempdir = None  # it remembers
+        os.environ["RAY_TMPDIR"] = str(scratch)
+        use_for_temporary_files(scratch)
     return scratch
+
+
+def use_for_temporary_files(folder: Path) -> None:
+    """Of this process and of those that it starts from now on."""
+    os.environ["TMPDIR"] = str(folder)
+    tempfile.tempdir = None  # it remembers
 
 
 @contextmanager

@@ -5,15 +5,11 @@ torchrun makes a folder `torchelastic_*` there for each run and leaves it, and s
 
 from __future__ import annotations
 
-import os
-import tempfile
-
 from torch.distributed import run
 
-from pure_rlhf.scratch import scratch_folder
+from pure_rlhf.scratch import scratch_folder, use_for_temporary_files
 
 if __name__ == "__main__":
     with scratch_folder() as folder:
-        os.environ["TMPDIR"] = str(folder)
-        tempfile.tempdir = None  # it remembers
+        use_for_temporary_files(folder)
         run.main()
