@@ -14,6 +14,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 from xdist.workermanage import WorkerController
 
+from tests.command_lines import as_flags
 from tests.host_speed import MEASURED, host_is_fast_enough, host_seconds  # noqa: F401 (a fixture)
 
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -108,12 +109,7 @@ class RandomWorld:
             "ckpt.save_steps": 1,
         }
         values |= {name.replace("__", "."): value for name, value in changes.items()}
-        return [
-            part
-            for name, value in values.items()
-            if value is not None
-            for part in (f"--{name}", str(value))
-        ]
+        return as_flags(values)
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,8 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+from tests.command_lines import as_flags
+
 STEPS = 8
 WARM_UP_STEPS = 2
 KINDS: dict[str, dict[str, object]] = {
@@ -90,7 +92,7 @@ def run_kind(folder: Path, kind: str, number: int) -> tuple[list[dict[str, float
         "max_steps": STEPS,
         "ckpt.save_steps": -1,
     }
-    arguments = [part for name, value in flags.items() for part in (f"--{name}", str(value))]
+    arguments = as_flags(flags)
     command = [sys.executable, "-m", "pure_rlhf.cli.train_pure", *arguments, "--no_dashboard"]
     start = time.time()
     with subprocess.Popen(

@@ -32,6 +32,7 @@ import tyro
 from pure_rlhf import cpu_host
 from tests.benchmarks.step import make_inputs
 from tests.benchmarks.upstream_host import LENGTHS_VARIABLE, PHASES, TIMES_VARIABLE
+from tests.command_lines import as_flags
 
 Lengths = Literal["equal", "tail"]
 Program = Literal["upstream", "upstream-async", "ours", "ours-early", "ours-async"]
@@ -139,7 +140,7 @@ def run(
     output.mkdir()
     times = output / "times.jsonl"
     flags = flags_of(program, folder, output, settings.steps)
-    arguments = [part for name, value in flags.items() for part in (f"--{name}", str(value))]
+    arguments = as_flags(flags)
     if program.startswith("ours"):
         arguments.append("--no_dashboard")
         if program == "ours-early":

@@ -16,6 +16,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from pure_rlhf.cli.train_pure import parse
+from tests.command_lines import as_flags
 
 ROOT = Path(__file__).parents[2]
 CLUSTERS = ROOT / "examples/clusters"
@@ -79,7 +80,7 @@ def test_the_flags_of_the_slurm_script_are_ours(no_variables: None) -> None:
     block = re.search(r"\nflags=\(\n(.*?)\n\)", text, re.DOTALL)
     assert block
     names = re.findall(r"--([a-z_.]+)", block[1])
-    config, problems = parse([part for name in names for part in (f"--{name}", "2")])
+    config, problems = parse(as_flags(dict.fromkeys(names, 2)))
     assert problems == []
     assert (config.training_gpus, config.rollout_gpus) == (4, 2)
 

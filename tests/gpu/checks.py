@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from pure_rlhf import cpu_host
+from tests.command_lines import as_flags
 from tests.gpu import end_to_end
 from tests.gpu.models import Setting, make_models
 from tests.gpu.runner import RESULT_VARIABLE
@@ -278,7 +279,7 @@ def warm_up(setting: Setting) -> Numbers:
         "output_dir": run,
     }
     command = [sys.executable, "-m", "pure_rlhf.cli.train_sft"]
-    command += [part for name, value in flags.items() for part in (f"--{name}", str(value))]
+    command += as_flags(flags)
     code = subprocess.run(command).returncode
     require(code == 0, f"train_sft ended with exit code {code}")
     steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, Literal
 
+from tests.command_lines import as_flags
 from tests.gpu.models import Setting
 
 STEPS = 3
@@ -54,7 +55,7 @@ def flags(setting: Setting, placement: Placement, run: Path) -> list[str]:
         "max_steps": STEPS,
         "ckpt.save_steps": -1,
     }
-    return [part for name, value in values.items() for part in (f"--{name}", str(value))]
+    return as_flags(values)
 
 
 def environment(setting: Setting, placement: Placement) -> dict[str, str]:

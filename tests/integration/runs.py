@@ -20,6 +20,8 @@ from typing import Any
 import psutil
 from safetensors.torch import load_file
 
+from tests.command_lines import as_flags
+
 ROOT = Path(__file__).parents[2]
 MARK = "PURE_TEST_MARK"
 SILENT = {  # no detector but one's own limit
@@ -241,7 +243,7 @@ def small_world_flags(output_dir: Path, problems: Path, **changes: object) -> li
         "algo.kl.horizon": 100,
     }
     values |= {name.replace("__", "."): value for name, value in changes.items()}
-    return [part for name, value in values.items() for part in (f"--{name}", str(value))]
+    return as_flags(values)
 
 
 def without_machine(row: dict[str, float]) -> dict[str, float]:

@@ -18,6 +18,7 @@ import torch
 from transformers import AutoModelForTokenClassification, Qwen2ForCausalLM
 
 from prm_training.trainer import last_complete_checkpoint
+from tests.command_lines import as_flags
 from tests.conftest import RandomWorld
 from tests.integration.runs import ROOT
 from tests.shared_data import shared_file
@@ -45,7 +46,7 @@ def command(stage: int, model: Path, rows: Path, output: Path, *flags: str) -> l
         "threads": 1,
         "save_steps": 2,
     }
-    given = [part for name, value in values.items() for part in (f"--{name}", str(value))]
+    given = as_flags(values)
     return [sys.executable, "-m", "prm_training.train_prm", *given, "--bf16", "False", *flags]
 
 

@@ -15,6 +15,7 @@ from data_preparation.prepare import run as run_preparation
 from data_preparation.validate import Tries
 from examples.small_world import warm_up
 from pure_rlhf.config import DEFAULT_INPUT_TEMPLATE
+from tests.command_lines import as_flags
 from tests.integration.runs import (
     ROOT,
     Run,
@@ -103,7 +104,7 @@ def train_sft(data: Path, folder: Path, *flags: str, ranks: int = 1) -> subproce
         "ds.attn_implementation": "eager",
         "output_dir": folder,
     }
-    arguments = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
+    arguments = as_flags(settings)
     # one thread: with two, beside other work, the last bits were not always the same (LOG.md)
     environment = os.environ | {"PURE_HOST": "cpu", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     environment["TORCH_EXTENSIONS_DIR"] = str(data.parent / "compiled")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.command_lines import as_flags
 from tests.integration.runs import Run, metrics
 from tests.shared_data import shared_file
 from tests.tiny_models import save_models
@@ -43,7 +44,7 @@ def test_two_steps_on_the_published_prompts(tmp_path: Path) -> None:
         "max_steps": 2,
         "ckpt.save_steps": -1,
     }
-    with Run([part for name, value in flags.items() for part in (f"--{name}", str(value))]) as run:
+    with Run(as_flags(flags)) as run:
         assert run.wait() == 0, run.text[-6000:]
     steps = metrics(tmp_path / "run")
     assert [row["step"] for row in steps] == [1, 2]
