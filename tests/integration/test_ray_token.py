@@ -13,7 +13,7 @@ import pytest
 pytestmark = pytest.mark.integration
 
 OWNER = """
-import dataclasses, os, subprocess, sys
+import os, subprocess, sys
 from pathlib import Path
 from pure_rlhf.cli import train_pure
 train_pure._prepare_environment()
@@ -24,18 +24,21 @@ start_ray(PureConfig(output_dir=str(folder), dashboard=False, num_gpus=1))
 import ray
 address = ray.get_runtime_context().gcs_address
 stranger = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-stranger["HOME"] = str(folder)
+stranger["HOME"] = str(folder / "home")
 def join(**environment):
-    done = subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-c", sys.argv[2], address],
-        env=stranger | environment, capture_output=True, text=True, timeout=120,
+        env=stranger | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )
-    return done.stdout + done.stderr[-3000:]
-print("STRANGER", "the keys" in join())
-print("GUESS", "the keys" in join(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0" * 64))
 token = write_token(folder)
 print("MODE", oct(token.stat().st_mode & 0o777))
-print("FRIEND", "the keys" in join(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token)))
+at_once = {
+    "STRANGER": join(),
+    "GUESS": join(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0" * 64),
+    "FRIEND": join(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token)),
+}
+for name, program in at_once.items():
+    print(name, "the keys" in program.communicate(timeout=300)[0])
 remove_token(folder)
 print("LEFT", token.exists())
 ray.shutdown()

@@ -154,68 +154,45 @@ def test_prm_scores_are_those_of_the_checkpoint(
     assert checked >= 1 or all("\ufffd" in "".join(answer["steps"]) for answer in responses)
 
 
-def test_modes_change_what_the_metrics_show(world: RandomWorld, tmp_path: Path) -> None:
-    """VR loads no PRM and has no process return; PRM has one, here by a credit assignment of the user's own file."""
-    toy = tmp_path / "toy.py"
-    toy.write_text("def third(rewards_BS, mask_BS, settings):\n    return rewards_BS / 3\n")
-    for mode in ("VR", "PRM"):
-        folder = tmp_path / mode
-        changes = (
-            # sampled at 0.5, log-probabilities at 1: in policy, reference and engine alike
-            {
-                "reward__model_name_or_path": "/no/prm",
-                "rollout__temperature": 0.5,
-                "log_prob_temperature": "one",
-            }
-            if mode == "VR"
-            # the random policy never writes a box: an alarm at the second step, which is then the last
-            else {
-                "credit_assignment": f"{toy}:third",
-                "max_steps": 5,
-                "alarm__window": 1,
-                "alarm__action": "stop",
-                # a checkpoint is chosen on problems of the training: allowed, with a warning
-                "eval__selection_dataset": world.test,
-                "eval__steps": 1,
-            }
-        )
-        flags = world.flags(
-            folder, **({"reward_mode": mode, "max_steps": 1, "ckpt__save_steps": -1} | changes)
-        )
-        if mode == "PRM":
-            flags.append("--logger.wandb.enable")
-        with Run(flags, WANDB_API_KEY="") as run:
-            run.wait_for(lambda: "training ..." in run.text, "the training")
-            assert run.processes("ray::PolicyWorker") and run.processes("ray::ReferenceWorker")
-            assert bool(run.processes("ray::PrmWorker")) == (mode == "PRM")
-            assert run.wait() == 0, run.text[-6000:]
-            assert ("shares 8 problems with --data.prompt_dataset" in run.text) == (mode == "PRM")
-            assert ("No WANDB_API_KEY" in run.text) == (mode == "PRM")
-            assert ("ALARM only_thinking at step 2" in run.text) == (mode == "PRM")
-        assert len(metrics(folder)) == (2 if mode == "PRM" else 1)
-        assert len(list(folder.glob("wandb/offline-run-*"))) == (1 if mode == "PRM" else 0)
-        kept = [path.name for path in folder.glob("checkpoints/_actor/*global_step*")]
-        assert kept == (["best_global_step1"] if mode == "PRM" else [])  # no later one was better
-        row = metrics(folder)[0]
-        answers = kept_responses(folder, 1)
-        assert ("reward/process_return" in row) == (mode == "PRM")
-        assert row["sync/log_prob_gap"] < 0.03
-        if mode == "VR":
-            assert all(answer["step_rewards"] is None for answer in answers)
-            # all answers of the random policy are wrong: leave-one-out leaves nothing, and open prompts give 0
-            assert all(abs(value) < 0.05 for answer in answers for value in answer["advantages"])
-        else:
-            thirds = [sum(answer["step_rewards"]) / 3 for answer in answers]
-            assert row["reward/process_return"] == pytest.approx(sum(thirds) / len(thirds), abs=0.1)
-
-
-@pytest.mark.parametrize("num_gpus", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_everything_on_the_same_gpus(world: RandomWorld, tmp_path: Path, num_gpus: int) -> None:
-    """`--placement shared`: engines sleep, wake, and open the policy's memory."""
+def test_verifiable_rewards_alone_load_no_prm(world: RandomWorld, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     flags = world.flags(
         folder,
-        **LARGE_STEP,
+        reward_mode="VR",
+        reward__model_name_or_path="/no/prm",
+        # sampled at 0.5, log-probabilities at 1: in policy, reference and engine alike
+        rollout__temperature=0.5,
+        log_prob_temperature="one",
+        max_steps=1,
+        ckpt__save_steps=-1,
+    )
+    with Run(flags) as run:
+        run.wait_for(lambda: "training ..." in run.text, "the training")
+        assert run.processes("ray::PolicyWorker") and run.processes("ray::ReferenceWorker")
+        assert not run.processes("ray::PrmWorker")
+        assert run.wait() == 0, run.text[-6000:]
+        assert "No WANDB_API_KEY" not in run.text
+    (row,) = metrics(folder)
+    assert "reward/process_return" not in row
+    assert row["sync/log_prob_gap"] < 0.03
+    answers = kept_responses(folder, 1)
+    assert all(answer["step_rewards"] is None for answer in answers)
+    # all answers of the random policy are wrong: leave-one-out leaves nothing, and open prompts give 0
+    assert all(abs(value) < 0.05 for answer in answers for value in answer["advantages"])
+    assert list(folder.glob("checkpoints/_actor/*global_step*")) == []
+
+
+@pytest.mark.parametrize("num_gpus", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_an_alarm_rolls_back_a_run_on_shared_gpus(
+    world: RandomWorld, tmp_path: Path, num_gpus: int
+) -> None:
+    """`--placement shared`: engines sleep, wake, and open the policy's memory, over several rounds of a curriculum.
+
+    The learning rate rises to the limit at step 4, so weights, optimiser and schedule of step 2 come back.
+    """
+    folder = tmp_path / "run"
+    flags = world.flags(
+        folder,
         placement="shared",
         actor__num_gpus_per_node=num_gpus,
         ref__num_gpus_per_node=num_gpus,
@@ -223,19 +200,31 @@ def test_everything_on_the_same_gpus(world: RandomWorld, tmp_path: Path, num_gpu
         vllm__num_engines=num_gpus,
         rollout__micro_batch_size=4,
         train__micro_batch_size=4,
-        curriculum__method="remove_extreme",  # several rounds
+        curriculum__method="remove_extreme",
         eval__dataset=world.test,
         eval__steps=2,
-        max_steps=3,
+        **ROLLED_BACK,
     )
     with Run(flags) as run:
         assert run.wait() == 0, run.text[-6000:]
         assert f"Placement shared ({num_gpus} GPU" in run.text
+        assert "ALARM limit at step 4" in run.text
+    alarms = [json.loads(line) for line in (folder / "alarms.jsonl").read_text().splitlines()]
+    assert [(a["step"], a.get("rolled_back_to")) for a in alarms] == [(4, 2), (6, None)]
     rows = metrics(folder)
-    assert len(rows) == 3 and all(row["timing/gpu_turns"] > 0 for row in rows)
-    assert rows[2]["sync/log_prob_gap"] < 0.03
-    assert abs(rows[2]["policy/kl_reference"]) > 3 * rows[2]["sync/log_prob_gap"]
-    assert {"before", "step 2", "after"} <= json.loads(
+    assert len(rows) == 6  # the second alarm is one more than may be undone
+    assert all(row["timing/gpu_turns"] > 0 for row in rows)
+    assert any(row["curriculum/rounds"] > 1 for row in rows)
+    rates = [row["policy/learning_rate"] for row in rows]
+    assert rates[4:] == pytest.approx(rates[2:4])
+    assert [row["reward/process_reward_coef"] for row in rows] == [1, 1, 1, 1, 0.5, 0.5]
+    # step 4 samples two large updates away from the reference, and the engine has those weights
+    assert rows[3]["sync/log_prob_gap"] < 0.03
+    assert abs(rows[3]["policy/kl_reference"]) > 3 * rows[3]["sync/log_prob_gap"]
+    # steps 3 and 5 both sample from the weights of step 2
+    assert rows[4]["policy/kl_reference"] == pytest.approx(rows[2]["policy/kl_reference"], abs=0.02)
+    assert rows[4]["sync/log_prob_gap"] < 0.03
+    assert {"before", "step 2", "step 4", "after"} <= json.loads(
         (folder / "evaluation.json").read_text()
     ).keys()
 
@@ -267,32 +256,14 @@ def test_partitioned_weights_reach_the_engines(world: RandomWorld, tmp_path: Pat
     assert abs(last["policy/kl_reference"]) > 3 * last["sync/log_prob_gap"]
 
 
-def test_an_alarm_rolls_the_run_back(world: RandomWorld, tmp_path: Path) -> None:
-    """The learning rate rises to the limit at step 4, so weights, optimiser and schedule of step 2 come back."""
-    folder = tmp_path / "run"
-    flags = world.flags(
-        folder,
-        **ROLLED_BACK,
-    )
-    with Run(flags) as run:
-        assert run.wait() == 0, run.text[-6000:]
-        assert "ALARM limit at step 4" in run.text
-    alarms = [json.loads(line) for line in (folder / "alarms.jsonl").read_text().splitlines()]
-    assert [(a["step"], a.get("rolled_back_to")) for a in alarms] == [(4, 2), (6, None)]
-    rows = metrics(folder)
-    assert len(rows) == 6  # the second alarm is one more than may be undone
-    rates = [row["policy/learning_rate"] for row in rows]
-    assert rates[4:] == pytest.approx(rates[2:4])
-    assert [row["reward/process_reward_coef"] for row in rows] == [1, 1, 1, 1, 0.5, 0.5]
-    # both sample from the weights of step 2; between them the policy was two steps of the largest rate away
-    assert rows[4]["policy/kl_reference"] == pytest.approx(rows[2]["policy/kl_reference"], abs=0.02)
-    assert rows[4]["sync/log_prob_gap"] < 0.03
-
-
-def test_a_prm_with_its_own_tokenizer_and_engine_under_a_curriculum(
+def test_process_rewards_alone_by_a_prm_with_its_own_tokenizer_and_engine(
     world: RandomWorld, tmp_path: Path
 ) -> None:
-    """Steps go through text to vLLM; the random policy solves nothing, so only unanswered prompts are kept."""
+    """Steps go through text to vLLM, and their rewards through a credit assignment of the user's own file.
+
+    Under a curriculum, of whose prompts the random policy solves none, so only unanswered ones are kept. It never
+    writes a box: an alarm at the second step, which is then the last.
+    """
     prm = tmp_path / "prm"
     tokenizer = train_tokenizer(["What is the sum? We add. First step.\n\nSo"] * 20, vocab_size=300)
     torch.manual_seed(1)
@@ -300,22 +271,41 @@ def test_a_prm_with_its_own_tokenizer_and_engine_under_a_curriculum(
         torch.bfloat16
     ).save_pretrained(prm)
     tokenizer.save_pretrained(prm)
+    toy = tmp_path / "toy.py"
+    toy.write_text("def third(rewards_BS, mask_BS, settings):\n    return rewards_BS / 3\n")
     folder = tmp_path / "run"
     flags = world.flags(
         folder,
+        reward_mode="PRM",
         reward__model_name_or_path=prm,
         reward__backend="vllm",
+        credit_assignment=f"{toy}:third",
         curriculum__method="remove_extreme",
-        max_steps=1,
+        max_steps=5,
         ckpt__save_steps=-1,
+        alarm__window=1,
+        alarm__action="stop",
+        # a checkpoint is chosen on problems of the training: allowed, with a warning
+        eval__selection_dataset=world.test,
+        eval__steps=1,
     )
-    with Run(flags) as run:
+    flags.append("--logger.wandb.enable")
+    with Run(flags, WANDB_API_KEY="") as run:
         assert run.wait() == 0, run.text[-6000:]
-    (row,) = metrics(folder)
-    assert row["curriculum/rounds"] > 1 and 0 < row["curriculum/yield"] < 1
-    assert row["rollout/num_answers"] == 32 and row["reward/answered_frac"] == 0
+        assert "shares 8 problems with --data.prompt_dataset" in run.text
+        assert "No WANDB_API_KEY" in run.text
+        assert "ALARM only_thinking at step 2" in run.text
+    assert len(list(folder.glob("wandb/offline-run-*"))) == 1
+    kept = [path.name for path in folder.glob("checkpoints/_actor/*global_step*")]
+    assert kept == ["best_global_step1"]  # no later one was better
+    rows = metrics(folder)
+    assert len(rows) == 2
+    assert rows[0]["curriculum/rounds"] > 1 and 0 < rows[0]["curriculum/yield"] < 1
+    assert rows[0]["rollout/num_answers"] == 32 and rows[0]["reward/answered_frac"] == 0
     answers = kept_responses(folder, 1)
     assert all(answer["label"] is None for answer in answers)
+    thirds = [sum(answer["step_rewards"]) / 3 for answer in answers]
+    assert rows[0]["reward/process_return"] == pytest.approx(sum(thirds) / len(thirds), abs=0.1)
     with PrmScorer(str(prm), dtype=torch.bfloat16) as scorer:
         samples = [
             PrmSample(answer["prompt"], answer["prompt"], tuple(map(bare, answer["steps"])))
