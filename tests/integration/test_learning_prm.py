@@ -1,4 +1,4 @@
-"""Real runs on the CPU host in which the PRM learns: PRIME with its resume (slow: on two ranks), and Online PURE."""
+"""Real runs on the CPU host in which the PRM learns: PRIME with its resume, on two ranks and on one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoModelForTokenClassification
+from transformers import AutoModelForCausalLM
 
 from tests.conftest import RandomWorld
 from tests.integration.runs import Run, kept_responses, largest_change, metrics
@@ -20,8 +20,8 @@ from tests.integration.runs import Run, kept_responses, largest_change, metrics
 pytestmark = pytest.mark.integration
 
 
-@pytest.mark.parametrize("num_ranks", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_prime_and_its_resume(world: RandomWorld, tmp_path: Path, num_ranks: int) -> None:
+@pytest.mark.slow  # one rank is in test_programs.py; that a checkpoint comes back to the last bit in the next test
+def test_prime_on_two_ranks_and_its_resume(world: RandomWorld, tmp_path: Path) -> None:
     """The random policy is never right: all outcomes are 0, which is enough for the mechanics."""
     folder = tmp_path / "run"
     flags = world.flags(
@@ -32,9 +32,9 @@ def test_prime_and_its_resume(world: RandomWorld, tmp_path: Path, num_ranks: int
         reward__model_name_or_path=None,
         prm__adam__lr=2e-3,
         prm__batch_size=32,  # one optimiser step of the PRM each
-        actor__num_gpus_per_node=num_ranks,
-        ref__num_gpus_per_node=num_ranks,
-        reward__num_gpus_per_node=num_ranks,
+        actor__num_gpus_per_node=2,
+        ref__num_gpus_per_node=2,
+        reward__num_gpus_per_node=2,
         rollout__micro_batch_size=4,
         train__micro_batch_size=4,
         max_steps=3,
@@ -71,8 +71,6 @@ def test_prime_and_its_resume(world: RandomWorld, tmp_path: Path, num_ranks: int
     record = json.loads((folder / "prm/prm_reference.json").read_text())
     assert record["model"] == str(world.policy)
 
-    if num_ranks == 1:  # that a checkpoint comes back to the last bit is in the next test
-        return
     resume = [*flags, "--ckpt.load_enable"]
     resume[resume.index("--max_steps") + 1] = "4"
     with Run(resume) as run:
@@ -153,31 +151,3 @@ def mean_change(start: Path, end: Path) -> float:
     shared = a.keys() & b.keys()
     total = sum(float((a[name].float() - b[name].float()).abs().sum()) for name in shared)
     return total / sum(a[name].numel() for name in shared)
-
-
-def test_online_pure_updates_first(world: RandomWorld, tmp_path: Path) -> None:
-    """PURE's classifier learns from outcomes and from labels, and scores with what it has learnt, on shared GPUs."""
-    folder = tmp_path / "run"
-    labelled = tmp_path / "labelled.jsonl"
-    row = {"prompt": "What is 1 + 1?", "completions": ["It is 3.", "So 3"], "labels": [0, 0]}
-    labelled.write_text(json.dumps(row) + "\n")
-    flags = world.flags(
-        folder,
-        prm_update="outcome",
-        prm_update_order="update_first",
-        prm__adam__lr=1e-3,
-        prm__replay_dataset=labelled,
-        prm__replay_share=0.5,
-        placement="shared",
-        max_steps=2,
-    )
-    with Run(flags) as run:
-        assert run.wait() == 0, run.text[-6000:]
-    rows = metrics(folder)
-    assert all(0 < row["prm/loss"] < 3 and row["prm/grad_norm"] > 0 for row in rows)
-    assert rows[1]["prm/loss"] < rows[0]["prm/loss"]
-    assert "prm/drift" not in rows[0]
-    # all outcomes and labels are 0: the smallest reward of a response falls
-    assert rows[1]["reward/process_return"] < rows[0]["reward/process_return"]
-    AutoModelForTokenClassification.from_pretrained(folder / "prm")
-    assert largest_change(world.prm, folder / "prm") > 1e-4

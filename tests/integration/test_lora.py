@@ -17,7 +17,7 @@ from pure_rlhf.cli.train_pure import parse
 from pure_rlhf.config import ConfigError
 from pure_rlhf.validation import prepare
 from tests.conftest import RandomWorld
-from tests.integration.runs import Run, metrics
+from tests.integration.runs import Run, kept_responses, metrics
 
 pytestmark = pytest.mark.integration
 
@@ -92,10 +92,20 @@ def assert_same(found: Tensor, expected: Tensor) -> None:
 def lora_run(
     world: RandomWorld, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, list[str]]:
-    """Three steps, each with a checkpoint and its Hugging Face folder; the run's folder and flags."""
+    """Three steps, each with a checkpoint and its Hugging Face folder; the run's folder and flags.
+
+    With verifiable rewards alone, so without a PRM. All answers of the random policy are wrong: what moves it is its
+    entropy.
+    """
     folder = tmp_path_factory.mktemp("lora") / "run"
     flags = world.flags(
         folder,
+        reward_mode="VR",
+        reward__model_name_or_path="/no/prm",
+        # sampled at 0.5, log-probabilities at 1: in policy, reference and engine alike
+        rollout__temperature=0.5,
+        log_prob_temperature="one",
+        actor__entropy_coef=0.5,
         actor__adam__lr=3e-2,
         ds__lora__rank=4,
         ds__lora__alpha=8,
@@ -103,18 +113,29 @@ def lora_run(
     )
     flags.append("--ckpt.save_hf")
     with Run(flags) as run:
+        run.wait_for(lambda: "training ..." in run.text, "the training")
+        assert "policy on 1" in run.text
+        assert run.processes("ray::LoraPolicyWorker") and not run.processes("ray::PrmWorker")
+        assert not run.processes("ray::ReferenceWorker"), "the policy without its adapter"
         assert run.wait() == 0, run.text[-6000:]
-        assert "policy + PRM on 1" in run.text
     return folder, flags
 
 
-def test_a_run_with_lora(world: RandomWorld, lora_run: tuple[Path, list[str]]) -> None:
+def test_a_run_with_lora_and_verifiable_rewards_alone(
+    world: RandomWorld, lora_run: tuple[Path, list[str]]
+) -> None:
     folder, flags = lora_run
     rows = metrics(folder)
     assert rows[0]["policy/kl_reference"] == 0  # the reference is the policy itself, bit for bit
     assert all(row["sync/log_prob_gap"] < 0.03 for row in rows)
     # sampled after two pushes: the engine had the merged weights, which are far from the base's
     assert rows[2]["policy/kl_reference"] > 3 * rows[2]["sync/log_prob_gap"]
+
+    assert all("reward/process_return" not in row for row in rows)
+    answers = kept_responses(folder, 1)
+    assert all(answer["step_rewards"] is None for answer in answers)
+    # leave-one-out leaves nothing, and open prompts give 0
+    assert all(abs(value) < 0.05 for answer in answers for value in answer["advantages"])
 
     check_merged(world.policy, folder / "model")
     merged, last = weights(folder / "model"), weights(folder / "checkpoints/global_step3_hf")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+
+import pytest
+from transformers import AutoModelForCausalLM
 
 from data_preparation.prepare import ModelSettings, PreparationSettings, tries_header
 from data_preparation.prepare import run as run_preparation
@@ -46,9 +50,11 @@ def test_prime_on_mathematics_and_programs(tmp_path: Path) -> None:
         folder,
         tmp_path / "problems",
         actor__model_name_or_path=WORLD / "policy_warmed_up",
-        reward__model_name_or_path=WORLD / "policy_warmed_up",
+        reward__model_name_or_path=None,  # the policy
         process_reward="implicit",
         convention="prime",
+        prm__adam__lr=2e-3,
+        prm__batch_size=32,  # one optimiser step of the PRM each
         data__prompt_dataset=data / "train.jsonl",
         data__ability_key="ability",
         eval__dataset=data / "test.jsonl",
@@ -61,7 +67,9 @@ def test_prime_on_mathematics_and_programs(tmp_path: Path) -> None:
         train__batch_size=32,
         programs__score="share",
         rollouts_per_step=32,
-        max_steps=2,
+        max_steps=3,
+        ckpt__save_steps=1,
+        ckpt__max_num=2,
     )
     for flag in ("--eval.selection_dataset", "--algo.kl.target", "--algo.kl.horizon"):
         place = flags.index(flag)
@@ -69,8 +77,8 @@ def test_prime_on_mathematics_and_programs(tmp_path: Path) -> None:
     with Run(flags) as run:
         assert run.wait() == 0, run.text[-6000:]
     rows = metrics(folder)
-    assert len(rows) == 2
-    found = [answer for step in (1, 2) for answer in kept_responses(folder, step)]
+    assert len(rows) == 3
+    found = [answer for step in (1, 2, 3) for answer in kept_responses(folder, step)]
     programs = [answer for answer in found if "tests, the first: input" in str(answer["label"])]
     assert 0 < len(programs) < len(found), "both abilities"
     right = [answer for answer in programs if answer["accepted_by"] == "tests"]
@@ -87,6 +95,28 @@ def test_prime_on_mathematics_and_programs(tmp_path: Path) -> None:
     evaluation = json.loads((folder / "evaluation.json").read_text())
     assert evaluation["before"]["n"] == 24
     assert 0.5 < evaluation["before"]["pass@1"] <= 1, "the shipped policy knows both"
+
+    first = rows[0]
+    # as long as the PRM is its reference, both computed alike, nothing is paid
+    assert first["prm/drift"] == 0 and first["prm/largest_return"] == 0
+    assert first["prm/positive_reward_frac"] == 0
+    # of other micro-batches than the reference's, so up to rounding
+    assert first["prm/loss"] == pytest.approx(math.log(2), abs=0.005)
+    assert first["prm/grad_norm"] > 0 and first["prm/learning_rate"] == 2e-3
+    assert rows[1]["prm/drift"] > 0 and rows[1]["prm/largest_return"] > 0
+    assert all(row["timing/prm_update"] > 0 for row in rows)
+    assert all(len(answer["steps"]) == len(answer["step_rewards"]) for answer in found)
+    checkpoints = folder / "checkpoints"
+    kept = {path.name for path in (checkpoints / "_actor").glob("global_step*")}
+    assert kept == {"global_step2", "global_step3"}
+    assert {path.name for path in (checkpoints / "_prm").glob("global_step*")} == kept
+    assert not (checkpoints / "_prm/latest").exists()
+    for model in ("prm", "model"):
+        AutoModelForCausalLM.from_pretrained(folder / model)
+    assert largest_change(WORLD / "policy_warmed_up", folder / "prm") > 1e-3
+    assert largest_change(folder / "model", folder / "prm") > 1e-3
+    record = json.loads((folder / "prm/prm_reference.json").read_text())
+    assert record["model"] == str(WORLD / "policy_warmed_up")
 
 
 def train_sft(data: Path, folder: Path, *flags: str, ranks: int = 1) -> subprocess.Popen:

@@ -154,43 +154,19 @@ def test_prm_scores_are_those_of_the_checkpoint(
     assert checked >= 1 or all("\ufffd" in "".join(answer["steps"]) for answer in responses)
 
 
-def test_verifiable_rewards_alone_load_no_prm(world: RandomWorld, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    flags = world.flags(
-        folder,
-        reward_mode="VR",
-        reward__model_name_or_path="/no/prm",
-        # sampled at 0.5, log-probabilities at 1: in policy, reference and engine alike
-        rollout__temperature=0.5,
-        log_prob_temperature="one",
-        max_steps=1,
-        ckpt__save_steps=-1,
-    )
-    with Run(flags) as run:
-        run.wait_for(lambda: "training ..." in run.text, "the training")
-        assert run.processes("ray::PolicyWorker") and run.processes("ray::ReferenceWorker")
-        assert not run.processes("ray::PrmWorker")
-        assert run.wait() == 0, run.text[-6000:]
-        assert "No WANDB_API_KEY" not in run.text
-    (row,) = metrics(folder)
-    assert "reward/process_return" not in row
-    assert row["sync/log_prob_gap"] < 0.03
-    answers = kept_responses(folder, 1)
-    assert all(answer["step_rewards"] is None for answer in answers)
-    # all answers of the random policy are wrong: leave-one-out leaves nothing, and open prompts give 0
-    assert all(abs(value) < 0.05 for answer in answers for value in answer["advantages"])
-    assert list(folder.glob("checkpoints/_actor/*global_step*")) == []
-
-
 @pytest.mark.parametrize("num_gpus", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_an_alarm_rolls_back_a_run_on_shared_gpus(
+def test_an_alarm_rolls_online_pure_on_shared_gpus_back(
     world: RandomWorld, tmp_path: Path, num_gpus: int
 ) -> None:
-    """`--placement shared`: engines sleep, wake, and open the policy's memory, over several rounds of a curriculum.
+    """`--placement shared`: engines sleep, wake, and open the policy's memory.
 
-    The learning rate rises to the limit at step 4, so weights, optimiser and schedule of step 2 come back.
+    The learning rate rises to the limit at step 4, so weights, optimiser and schedule of step 2 come back. PURE's
+    classifier learns from outcomes and from labels before each update, and scores with what it has learnt.
     """
     folder = tmp_path / "run"
+    labelled = tmp_path / "labelled.jsonl"
+    row = {"prompt": "What is 1 + 1?", "completions": ["It is 3.", "So 3"], "labels": [0, 0]}
+    labelled.write_text(json.dumps(row) + "\n")
     flags = world.flags(
         folder,
         placement="shared",
@@ -200,7 +176,11 @@ def test_an_alarm_rolls_back_a_run_on_shared_gpus(
         vllm__num_engines=num_gpus,
         rollout__micro_batch_size=4,
         train__micro_batch_size=4,
-        curriculum__method="remove_extreme",
+        prm_update="outcome",
+        prm_update_order="update_first",
+        prm__adam__lr=1e-3,
+        prm__replay_dataset=labelled,
+        prm__replay_share=0.5,
         eval__dataset=world.test,
         eval__steps=2,
         **ROLLED_BACK,
@@ -214,7 +194,6 @@ def test_an_alarm_rolls_back_a_run_on_shared_gpus(
     rows = metrics(folder)
     assert len(rows) == 6  # the second alarm is one more than may be undone
     assert all(row["timing/gpu_turns"] > 0 for row in rows)
-    assert any(row["curriculum/rounds"] > 1 for row in rows)
     rates = [row["policy/learning_rate"] for row in rows]
     assert rates[4:] == pytest.approx(rates[2:4])
     assert [row["reward/process_reward_coef"] for row in rows] == [1, 1, 1, 1, 0.5, 0.5]
@@ -227,6 +206,13 @@ def test_an_alarm_rolls_back_a_run_on_shared_gpus(
     assert {"before", "step 2", "step 4", "after"} <= json.loads(
         (folder / "evaluation.json").read_text()
     ).keys()
+    assert all(0 < row["prm/loss"] < 3 and row["prm/grad_norm"] > 0 for row in rows)
+    assert rows[1]["prm/loss"] < rows[0]["prm/loss"]
+    assert "prm/drift" not in rows[0]
+    # all outcomes and labels are 0: the smallest reward of a response falls
+    assert rows[1]["reward/process_return"] < rows[0]["reward/process_return"]
+    AutoModelForTokenClassification.from_pretrained(folder / "prm")
+    assert largest_change(world.prm, folder / "prm") > 1e-4
 
 
 @pytest.mark.slow  # the same push on one rank is in test_lora.py

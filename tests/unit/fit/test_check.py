@@ -112,7 +112,8 @@ def test_a_run_on_gpus_is_checked_before_it_starts(
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setenv("PURE_HOST", "gpu")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    # its variable was read long ago
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     flags = world.flags(tmp_path / "run", num_gpus=2, reward_mode="VR")
     large = [*flags, "--actor.model_name_or_path", "Qwen/Qwen2.5-Math-1.5B"]

@@ -125,7 +125,7 @@ def test_a_batch_of_bombs_ends_at_the_deadline_of_the_batch() -> None:
     texts = [rf"\boxed{{stuck}} {n}" for n in range(255)]
     labels = [str(n) for n in range(255)]
     with VerifierPool(
-        2, timeout_seconds=60.0, batch_timeout_seconds=15.0, grade=grade_or_hang
+        2, timeout_seconds=60.0, batch_timeout_seconds=5.0, grade=grade_or_hang
     ) as bombed:
         bombed.grade_batch([r"\boxed{1}"], ["1"])  # the processes are there
         bombed.drain_counters()
