@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pure_rlhf import cpu_host
-from pure_rlhf.scratch import scratch_folder
+from pure_rlhf.scratch import name_semaphores, scratch_folder
 
 STOP_TOKENS = ("</s>", "<|im_end|>", "<|endoftext|>")
 """Where the published evaluation stops, besides the model's own end-of-text tokens."""
@@ -198,6 +198,7 @@ def _serve(pipe: Any, settings: EngineSettings, requests: list[Request], log: st
         "enable_chunked_prefill": False,
         "max_num_batched_tokens": max(settings.max_model_len, 4096),
     }
+    name_semaphores()  # the engine's process has one
     llm = LLM(
         **(whole_prompts if cpu_host.is_cpu_host() else {}),
         model=settings.model,

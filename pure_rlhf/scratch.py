@@ -2,7 +2,8 @@
 
 It is removed when the run ends well. After a failure it stays for a week, since Ray's logs are in it. What a killed
 run left is removed by the next one. So is the KiB of shared memory that Intel's OpenMP, with which PyTorch computes on
-a CPU, leaves of every process that is killed, as Ray ends its own, and the semaphores of the pools of such a process.
+a CPU, leaves of every process that is killed, as Ray ends its own, and the semaphores of such a process, of its pools
+or of its vLLM.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ def scratch_folder() -> Iterator[Path]:
     try:
         yield folder
     finally:
+        remove_shared_memory()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -83,9 +85,10 @@ def leave_scratch(scratch: Path | None, *, failed: bool) -> None:
 
 
 def name_semaphores() -> None:
-    """Call the semaphores that this process makes from now on after it, so that they can be told from others' later.
+    """Call the semaphores of this process from now on after it, so that they can be told from others' later.
 
-    They have a name where processes are spawned, and whoever is killed with Python's resource tracker leaves it behind.
+    So are those of the processes that it spawns by `multiprocessing`, as vLLM its engine's. They have a name where
+    processes are spawned, and whoever is killed with Python's resource tracker leaves it behind.
     """
     config = multiprocessing.process.current_process()._config  # type: ignore[attr-defined]
     config["semprefix"] = f"/{SEMAPHORE_PREFIX.removeprefix('sem.')}{os.getpid()}_{os.getuid()}"

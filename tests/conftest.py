@@ -36,10 +36,10 @@ REAL = "tests/integration/"
 LONGEST = (
     "training",
     "survival",
-    "async",
-    "learning_prm",
     "prm_training",
+    "async",
     "programs",
+    "scoring",
     "lora",
 )  # first
 

@@ -27,6 +27,7 @@ from pure_rlhf.prm.conventions import (
     pad_layouts,
     recognise_convention,
 )
+from pure_rlhf.scratch import name_semaphores
 from pure_rlhf.types import Tokenizer
 
 VLLM_CONVENTIONS = (PureConvention.name, QwenConvention.name)
@@ -219,6 +220,7 @@ class VllmBackend:
             )
         for key, value in cpu_host.environment().items():
             os.environ.setdefault(key, value)
+        name_semaphores()  # the engine's process has one
         from vllm import LLM
         from vllm.config import PoolerConfig
 

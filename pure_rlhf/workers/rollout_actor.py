@@ -22,6 +22,7 @@ from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from pure_rlhf import cpu_host
+from pure_rlhf.scratch import name_semaphores
 from pure_rlhf.types import Completion
 from pure_rlhf.workers.lean_imports import without_collection
 from pure_rlhf.workers.upstream import undecorated
@@ -49,6 +50,7 @@ class PureRolloutActor(undecorated(RolloutRayActor)):
     asleep = False
 
     async def __init__(self, *args: Any, **options: Any) -> None:
+        name_semaphores()  # the engine's process, which is killed in the end, has one
         with without_collection():  # vLLM is loaded here
             await super().__init__(*args, **options)
         self._gathered: list[tuple[int, Any, asyncio.Future]] = []

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -52,13 +53,14 @@ print(ray.get(ray.remote(lambda: "the keys").options(num_cpus=0).remote()))
 
 def test_who_has_no_token_is_not_let_in(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    done = subprocess.run(
-        [sys.executable, "-c", OWNER, str(tmp_path), SECOND],
-        env=environment | {"PURE_HOST": "cpu", "RAY_TMPDIR": "/tmp"},
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as ray:
+        done = subprocess.run(
+            [sys.executable, "-c", OWNER, str(tmp_path), SECOND],
+            env=environment | {"PURE_HOST": "cpu", "RAY_TMPDIR": ray},
+            capture_output=True,
+            text=True,
+            timeout=500,
+        )
     said = dict(
         line.split(" ", 1) for line in done.stdout.splitlines() if line.split(" ")[0].isupper()
     )

@@ -51,8 +51,12 @@ def two_ranks(
         run.wait_for(lambda: len(run.actor_names()) == 9, "nine named actors on the dashboard")
         names = run.actor_names()
         assert {psutil.Process(process).nice() for process in names.values()} == {os.nice(0)}
+        run.wait_for(lambda: "training ..." in run.text, "the training")
+        semaphores = run.semaphores()
+        assert {path.name.partition("_")[0] for path in semaphores} == {"sem.pure"}
         assert run.wait() == 0, run.text[-6000:]
         assert "held-out problems (PRMVR)" in run.text and "report.html" in run.text
+        assert not any(path.exists() for path in semaphores)
     return folder, names
 
 
