@@ -16,14 +16,17 @@ from pure_rlhf import cpu_host
 os.environ.update(cpu_host.environment())
 cpu_host.install()
 
-import deepspeed  # noqa: E402
 import torch  # noqa: E402
 
 from pure_rlhf.cli.train_pure import parse  # noqa: E402
+from pure_rlhf.workers.lean_imports import load_deepspeed  # noqa: E402
 from pure_rlhf.workers.lora import LoraPolicyWorker  # noqa: E402
 from pure_rlhf.workers.strategy import make_strategy  # noqa: E402
 from pure_rlhf.workers.upstream import upstream_args  # noqa: E402
 from pure_rlhf.workers.weight_sources import weight_sources  # noqa: E402
+
+load_deepspeed()  # as a run does, which compiles nothing
+import deepspeed  # noqa: E402
 
 torch.manual_seed(1)
 IDS = torch.randint(5, 250, (8, 24))
