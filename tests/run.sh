@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets up and runs all tests from nothing: lint, types, unit, contract, integration (real Ray, DeepSpeed and vLLM on
-# the CPU). 20 to 26 minutes on 2 cores, the set-up of the environment included. Real runs are skipped, and named, on a
+# the CPU). 16 to 26 minutes on 2 cores, the set-up of the environment included. Real runs are skipped, and named, on a
 # host too slow for the time-outs of the libraries (`tests/host_speed.py`).
 #
 #   bash tests/run.sh                      all but the slow ones

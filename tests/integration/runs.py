@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -145,15 +144,6 @@ class Run:
             except (psutil.NoSuchProcess, IndexError):  # IndexError: a zombie's command line
                 continue
         return found
-
-    def semaphores(self) -> set[Path]:
-        """Those that its processes have open by a name."""
-        found: set[Path] = set()
-        for process in self.family():
-            with contextlib.suppress(OSError):  # it has ended
-                maps = Path(f"/proc/{process.pid}/maps").read_text()
-                found |= {Path(name) for name in re.findall(r"/dev/shm/sem\.\S+", maps)}
-        return {path for path in found if path.exists()}
 
     def wait(self, timeout: float = 1200) -> int:
         code = self.process.wait(timeout)
