@@ -8,13 +8,17 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 
+def ray_folder() -> TemporaryDirectory[str]:
+    """For a Ray's files; not below pytest's temporary folder, since the paths of Unix sockets are short."""
+    return TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True)
+
+
 @contextmanager
 def small_ray(object_store_bytes: int = 100 * 2**20, **options: Any) -> Iterator[None]:
     """Started here, shut down at the end, with its folder removed; `options` go to `ray.init`."""
     import ray
 
-    # the paths of Unix sockets are short, so not below pytest's temporary folder
-    with TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+    with ray_folder() as folder:
         ray.init(
             address="local",
             num_cpus=1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -18,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 from tests.command_lines import as_flags
 
@@ -201,6 +204,34 @@ def largest_change(a: Path, b: Path) -> float:
     before, after = (load_file(folder / "model.safetensors") for folder in (a, b))
     assert before.keys() <= after.keys()  # upstream also writes the tied output layer
     return max(float((before[name].float() - after[name].float()).abs().max()) for name in before)
+
+
+def assert_prime_learned(folder: Path, policy: Path, *, learning_rate: float) -> None:
+    """Of a run of PRIME: three steps from `policy`, each with a checkpoint, of which the last two are kept."""
+    rows = metrics(folder)
+    first = rows[0]
+    # as long as the PRM is its reference, both computed alike, nothing is paid
+    assert first["prm/drift"] == 0 and first["prm/largest_return"] == 0
+    assert first["prm/positive_reward_frac"] == 0
+    # of other micro-batches than the reference's, so up to rounding
+    assert first["prm/loss"] == pytest.approx(math.log(2), abs=0.005)
+    assert first["prm/grad_norm"] > 0 and first["prm/learning_rate"] == learning_rate
+    assert rows[1]["prm/drift"] > 0 and rows[1]["prm/largest_return"] > 0
+    assert all(row["timing/prm_update"] > 0 for row in rows)
+    answers = [answer for step in (1, 2, 3) for answer in kept_responses(folder, step)]
+    assert all(len(answer["steps"]) == len(answer["step_rewards"]) for answer in answers)
+
+    checkpoints = folder / "checkpoints"
+    kept = {path.name for path in (checkpoints / "_actor").glob("global_step*")}
+    assert kept == {"global_step2", "global_step3"}
+    assert {path.name for path in (checkpoints / "_prm").glob("global_step*")} == kept
+    assert not (checkpoints / "_prm/latest").exists()
+    for model in ("prm", "model"):
+        AutoModelForCausalLM.from_pretrained(folder / model)
+    assert largest_change(policy, folder / "prm") > 1e-3
+    assert largest_change(folder / "model", folder / "prm") > 1e-3
+    record = json.loads((folder / "prm/prm_reference.json").read_text())
+    assert record["model"] == str(policy)
 
 
 def small_world_flags(output_dir: Path, problems: Path, **changes: object) -> list[str]:

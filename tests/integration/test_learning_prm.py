@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import socket
 import subprocess
 import sys
@@ -12,10 +11,9 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
 
 from tests.conftest import RandomWorld
-from tests.integration.runs import Run, kept_responses, largest_change, metrics
+from tests.integration.runs import Run, assert_prime_learned, metrics
 
 pytestmark = pytest.mark.integration
 
@@ -44,32 +42,10 @@ def test_prime_on_two_ranks_and_its_resume(world: RandomWorld, tmp_path: Path) -
     with Run(flags) as run:
         assert run.wait() == 0, run.text[-6000:]
     rows = metrics(folder)
-    first = rows[0]
-    # as long as the PRM is its reference, both computed alike, nothing is paid
-    assert first["prm/drift"] == 0 and first["prm/largest_return"] == 0
-    assert first["prm/positive_reward_frac"] == 0
-    # of other micro-batches than the reference's, so up to rounding
-    assert first["prm/loss"] == pytest.approx(math.log(2), abs=0.005)
-    assert first["prm/grad_norm"] > 0 and first["prm/learning_rate"] == 2e-3
-    assert rows[1]["prm/drift"] > 0 and rows[1]["prm/largest_return"] > 0
+    assert_prime_learned(folder, world.policy, learning_rate=2e-3)
     assert rows[2]["prm/drift"] > rows[1]["prm/drift"]
     assert rows[2]["prm/loss"] < rows[1]["prm/loss"] < rows[0]["prm/loss"]
     assert all(row["prm/pair_accuracy"] == 0.5 for row in rows)  # no two outcomes differ
-    assert all(row["timing/prm_update"] > 0 for row in rows)
-    steps = kept_responses(folder, 2)
-    assert all(len(answer["steps"]) == len(answer["step_rewards"]) for answer in steps)
-
-    checkpoints = folder / "checkpoints"
-    kept = {path.name for path in (checkpoints / "_actor").glob("global_step*")}
-    assert kept == {"global_step2", "global_step3"}
-    assert {path.name for path in (checkpoints / "_prm").glob("global_step*")} == kept
-    assert not (checkpoints / "_prm/latest").exists()
-    for model in ("prm", "model"):
-        AutoModelForCausalLM.from_pretrained(folder / model)
-    assert largest_change(world.policy, folder / "prm") > 1e-3
-    assert largest_change(folder / "model", folder / "prm") > 1e-3
-    record = json.loads((folder / "prm/prm_reference.json").read_text())
-    assert record["model"] == str(world.policy)
 
     resume = [*flags, "--ckpt.load_enable"]
     resume[resume.index("--max_steps") + 1] = "4"

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import subprocess
 import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-
-import pytest
-from transformers import AutoModelForCausalLM
 
 from data_preparation.prepare import ModelSettings, PreparationSettings, tries_header
 from data_preparation.prepare import run as run_preparation
@@ -23,6 +19,7 @@ from tests.command_lines import as_flags
 from tests.integration.runs import (
     ROOT,
     Run,
+    assert_prime_learned,
     kept_responses,
     largest_change,
     metrics,
@@ -96,27 +93,7 @@ def test_prime_on_mathematics_and_programs(tmp_path: Path) -> None:
     assert evaluation["before"]["n"] == 24
     assert 0.5 < evaluation["before"]["pass@1"] <= 1, "the shipped policy knows both"
 
-    first = rows[0]
-    # as long as the PRM is its reference, both computed alike, nothing is paid
-    assert first["prm/drift"] == 0 and first["prm/largest_return"] == 0
-    assert first["prm/positive_reward_frac"] == 0
-    # of other micro-batches than the reference's, so up to rounding
-    assert first["prm/loss"] == pytest.approx(math.log(2), abs=0.005)
-    assert first["prm/grad_norm"] > 0 and first["prm/learning_rate"] == 2e-3
-    assert rows[1]["prm/drift"] > 0 and rows[1]["prm/largest_return"] > 0
-    assert all(row["timing/prm_update"] > 0 for row in rows)
-    assert all(len(answer["steps"]) == len(answer["step_rewards"]) for answer in found)
-    checkpoints = folder / "checkpoints"
-    kept = {path.name for path in (checkpoints / "_actor").glob("global_step*")}
-    assert kept == {"global_step2", "global_step3"}
-    assert {path.name for path in (checkpoints / "_prm").glob("global_step*")} == kept
-    assert not (checkpoints / "_prm/latest").exists()
-    for model in ("prm", "model"):
-        AutoModelForCausalLM.from_pretrained(folder / model)
-    assert largest_change(WORLD / "policy_warmed_up", folder / "prm") > 1e-3
-    assert largest_change(folder / "model", folder / "prm") > 1e-3
-    record = json.loads((folder / "prm/prm_reference.json").read_text())
-    assert record["model"] == str(WORLD / "policy_warmed_up")
+    assert_prime_learned(folder, WORLD / "policy_warmed_up", learning_rate=2e-3)
 
 
 def train_sft(data: Path, folder: Path, *flags: str, ranks: int = 1) -> subprocess.Popen:

@@ -6,10 +6,11 @@ import os
 import stat
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
+
+from tests.small_ray import ray_folder
 
 pytestmark = pytest.mark.integration
 
@@ -53,7 +54,7 @@ print(ray.get(ray.remote(lambda: "the keys").options(num_cpus=0).remote()))
 
 def test_who_has_no_token_is_not_let_in(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as ray:
+    with ray_folder() as ray:
         done = subprocess.run(
             [sys.executable, "-c", OWNER, str(tmp_path), SECOND],
             env=environment | {"PURE_HOST": "cpu", "RAY_TMPDIR": ray},
